@@ -1,0 +1,1 @@
+"""The decision-support engine and the two doors that machines use."""

@@ -1,0 +1,118 @@
+"""What is asked: who, which study, as of when, why."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cds.domain.case import AgeGroup, ViewGroup
+from cds.domain.patient import ClinicalContext
+from cds.domain.pixels import PixelFrame
+from cds.domain.study import StudyRef
+
+Float32Array = NDArray[np.float32]
+
+DEFAULT_CUTOFF = 31
+DEFAULT_IMAGE_WEIGHT = 0.6
+
+
+@dataclass(frozen=True, slots=True)
+class BlockWeights:
+    """How much each block of the fused similarity counts; they sum to one.
+
+    Examples
+    --------
+    >>> BlockWeights(image=0.6).record
+    0.4
+
+    """
+
+    image: float = DEFAULT_IMAGE_WEIGHT
+
+    def __post_init__(self) -> None:
+        if not 0.0 <= self.image <= 1.0:
+            raise ValueError("a block weight lies in [0, 1]")
+
+    @property
+    def record(self) -> float:
+        """Return the weight of labs, vitals, age and sex."""
+        return round(1.0 - self.image, 12)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class FusedQuery:
+    """The vectors that are searched with; a block that could not be built is None.
+
+    Attributes
+    ----------
+    image
+        Shape ``(d,)``, float32, unit norm.
+    record
+        Shape ``(r,)``, float32, norm at most 1: missing measurements add nothing.
+
+    """
+
+    weights: BlockWeights
+    image: Float32Array | None = None
+    record: Float32Array | None = None
+
+    def __post_init__(self) -> None:
+        if self.image is None and self.record is None:
+            raise ValueError("a query needs at least one block")
+
+
+@dataclass(frozen=True, slots=True)
+class Eligibility:
+    """Which library cases may answer: the filters and exclusions of one query.
+
+    Attributes
+    ----------
+    modalities
+        Modalities that may be compared; empty means any.
+    known_before
+        Cases known at or after this aware time are excluded (reference cases never are).
+    excluded_patient_keys, excluded_study_keys
+        Keyed hashes of the query's own patient and study.
+    perceptual_hashes
+        Of the query's pictures; near-duplicates of them are excluded.
+
+    """
+
+    known_before: datetime
+    modalities: frozenset[str] = frozenset()
+    body_part: str | None = None
+    view_group: ViewGroup | None = None
+    age_group: AgeGroup | None = None
+    ehr_id: str | None = None
+    excluded_patient_keys: frozenset[str] = frozenset()
+    excluded_study_keys: frozenset[str] = frozenset()
+    perceptual_hashes: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class CaseQuery:
+    """One question to the engine.
+
+    Attributes
+    ----------
+    reason
+        Which door asked: ``hook``, ``launch``, ``api``, ``upload`` or ``cli``.
+    as_of
+        Aware UTC; nothing known later is used.
+
+    """
+
+    ehr_id: str
+    reason: str
+    as_of: datetime
+    context: ClinicalContext | None
+    study: StudyRef | None
+    frames: tuple[PixelFrame, ...] = ()
+    weights: BlockWeights = BlockWeights()
+    cutoff: int = DEFAULT_CUTOFF
+
+    def __repr__(self) -> str:
+        return f"CaseQuery({self.ehr_id}, {self.reason}, <redacted>)"

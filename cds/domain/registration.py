@@ -1,0 +1,99 @@
+"""An EHR that this installation is registered with."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from cds.domain.secrecy import SecretText
+
+
+class Stage(StrEnum):
+    """Stage of use (SAFETY R-FDA-1); no stage is called clinical."""
+
+    SANDBOX = "sandbox"
+    SILENT = "silent"
+    RESEARCH = "research"
+
+
+class ReportMode(StrEnum):
+    """What the FHIR API may serve (SAFETY R-AIT-4)."""
+
+    OFF = "off"
+    DRAFT = "draft"
+    PRELIMINARY = "preliminary"
+
+
+@dataclass(frozen=True, slots=True)
+class CdsClient:
+    """Who may call our CDS Hooks endpoints for an EHR, and with which keys.
+
+    Attributes
+    ----------
+    issuer
+        Exact `iss` of the JWT.
+    jku
+        The only key-set URL that is fetched for this issuer; None with a static key set.
+    jwks_json
+        Static key set (JSON text) exchanged out of band; None with `jku`.
+
+    """
+
+    issuer: str
+    jku: str | None = None
+    jwks_json: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class EhrRegistration:
+    """One EHR (tenant): its addresses, our credentials there, and what is agreed with it.
+
+    Attributes
+    ----------
+    ehr_id
+        URL segment, ``[a-z0-9-]{1,40}``.
+    fhir_base_url
+        Equal to the `iss` of its SMART launches, byte by byte.
+    permitted_networks
+        CIDR networks that its origins may resolve to beyond public addresses; loopback and
+        private addresses pass only when named here.
+    origins
+        Further origins (scheme://host:port) that may be contacted for this EHR, for example the PACS.
+    default_pacs_url
+        DICOMweb service root used where an ImagingStudy has no Endpoint.
+    mrn_system
+        Identifier system of the record number that DICOM's Patient ID holds.
+    pacs_issuer
+        Issuer of Patient ID that stands for `mrn_system` in this EHR's pictures.
+    introspection_url
+        RFC 7662 endpoint; None means it is read from the SMART configuration.
+    ready_card
+        Site option of the silence table, row 7: one info card when a comparison is ready.
+    frame_ancestors
+        Origins that may frame the app.
+
+    """
+
+    ehr_id: str
+    name: str
+    fhir_base_url: str
+    client_id: str
+    client_secret: SecretText | None = None
+    permitted_networks: tuple[str, ...] = ()
+    origins: tuple[str, ...] = ()
+    default_pacs_url: str | None = None
+    pacs_user: str | None = None
+    pacs_password: SecretText | None = None
+    mrn_system: str | None = None
+    pacs_issuer: str | None = None
+    introspection_url: str | None = None
+    cds_clients: tuple[CdsClient, ...] = ()
+    stage: Stage = Stage.SILENT
+    protocol_number: str | None = None
+    report_mode: ReportMode = ReportMode.OFF
+    image_module: bool = True
+    ready_card: bool = False
+    lookback_hours: int = 72
+    department_label: str = "Precedent (similar past cases)"
+    time_zone: str = "UTC"
+    frame_ancestors: tuple[str, ...] = ()

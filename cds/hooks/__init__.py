@@ -1,0 +1,1 @@
+"""CDS Hooks wire format: JSON to values and back, framework-free."""

@@ -1,0 +1,1 @@
+"""The case library: import, de-identification, catalogue, index building."""

@@ -1,0 +1,1 @@
+"""One result in several faithful forms."""

@@ -1,0 +1,1 @@
+"""Flask for machines: CDS Hooks, FHIR R4 API, health; deny by default."""
