@@ -115,9 +115,7 @@ class LibraryCase:
 
     def __post_init__(self) -> None:
         if self.known_at is None and not self.is_reference:
-            raise ValueError(
-                "a case without known_at belongs to a reference collection only"
-            )
+            raise ValueError("a case without known_at belongs to a reference collection only")
 
     @property
     def age_group(self) -> AgeGroup:

@@ -48,9 +48,7 @@ class CdsError(Exception):
 
     """
 
-    def __init__(
-        self, reason: Reason, sentence: str, **facts: str | int | float
-    ) -> None:
+    def __init__(self, reason: Reason, sentence: str, **facts: str | int | float) -> None:
         super().__init__(f"{reason.value}: {sentence}")
         self.reason = reason
         self.sentence = sentence

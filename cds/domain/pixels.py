@@ -93,6 +93,4 @@ class PixelFrame:
             raise ValueError("pixels lie in [0, 1]")
 
     def __repr__(self) -> str:
-        return (
-            f"PixelFrame({self.pixels.shape[0]} x {self.pixels.shape[1]}, <redacted>)"
-        )
+        return f"PixelFrame({self.pixels.shape[0]} x {self.pixels.shape[1]}, <redacted>)"

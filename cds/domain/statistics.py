@@ -43,11 +43,7 @@ def wilson_interval(n_with: int, n: int) -> Interval:
     proportion = n_with / n
     denominator = 1.0 + Z_95**2 / n
     centre = (proportion + Z_95**2 / (2 * n)) / denominator
-    half = (
-        Z_95
-        * sqrt(proportion * (1 - proportion) / n + Z_95**2 / (4 * n**2))
-        / denominator
-    )
+    half = Z_95 * sqrt(proportion * (1 - proportion) / n + Z_95**2 / (4 * n**2)) / denominator
     return Interval(low=max(0.0, centre - half), high=min(1.0, centre + half))
 
 

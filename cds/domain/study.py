@@ -58,9 +58,7 @@ class StudyRef:
 
     def __post_init__(self) -> None:
         if self.study_instance_uid is None and self.accession_number is None:
-            raise ValueError(
-                "a study needs a Study Instance UID or an accession number"
-            )
+            raise ValueError("a study needs a Study Instance UID or an accession number")
 
     @property
     def label(self) -> str:

@@ -1,0 +1,280 @@
+"""Exact sentences of card, page and report (CLINICAL 1.2, 1.6, 2.2); the only place that words them.
+
+A card summary is refused when it is too long: a clinical sentence is never cut.
+"""
+
+from __future__ import annotations
+
+from cds.domain.report import Direction, Interval
+
+WORDING_VERSION = "1"
+SUMMARY_LIMIT = 140  # CDS Hooks 2.0.1: strictly fewer
+FEW = 5  # SAFETY R-HIP-4: counts of 1 to 4 read "fewer than 5" outside a treatment relationship
+MIN_PATIENTS = 10  # CLINICAL 1.6: below 10 no proportion is printed
+
+REPORT_TITLE = "Similar-case comparison by software (investigational): not a radiology report"
+NOT_THIS_PATIENT = "This is not this patient's probability."
+NO_PRIORITY = "No priority suggested. This does not mean the film is normal."
+READ_IN_ORDER = "Read in normal order."
+
+
+def header(library_name: str) -> str:
+    """Return the header of every page and report before a human signed it."""
+    return (
+        f"Investigational software. Compares this picture with past cases of {library_name}; "
+        "it does not read the picture. Lines, tubes and devices are not assessed. "
+        "Not reviewed by a radiologist."
+    )
+
+
+def checked_summary(text: str) -> str:
+    """Return `text` if it fits a card summary.
+
+    Raises
+    ------
+    ValueError
+        If it has 140 characters or more, or none.
+
+    """
+    if not 0 < len(text) < SUMMARY_LIMIT:
+        raise ValueError(f"a card summary has 1 to {SUMMARY_LIMIT - 1} characters, not {len(text)}")
+    return text
+
+
+def ready_card_summary(study_label: str, time_text: str, n_patients: int) -> str:
+    """Return the site option's information card: a comparison is ready.
+
+    Examples
+    --------
+    >>> ready_card_summary("Chest film", "06:41", 31)
+    'Chest film 06:41, not yet reported: comparison with 31 past patients is ready.'
+
+    """
+    return checked_summary(
+        f"{study_label} {time_text}, not yet reported: comparison with {n_patients} past patients is ready."
+    )
+
+
+def nothing_comparable_summary(study_label: str, time_text: str) -> str:
+    """Return the site option's information card: the comparison found nothing comparable."""
+    return checked_summary(
+        f"{study_label} {time_text}: no past case is similar enough; nothing is said about findings. {READ_IN_ORDER}"
+    )
+
+
+def pending_summary(study_label: str, time_text: str) -> str:
+    """Return row 10 of the silence table."""
+    return checked_summary(
+        f"{study_label} {time_text} has arrived. Comparison with past cases is still running; read in normal order."
+    )
+
+
+def not_assessed_summary(study_label: str, time_text: str, why: str) -> str:
+    """Return row 11 of the silence table; `why` is a short phrase without PHI.
+
+    Examples
+    --------
+    >>> len(not_assessed_summary("Chest film", "06:41", "image type not supported"))
+    95
+
+    """
+    return checked_summary(
+        f"{study_label} {time_text} was not assessed by software ({why}). {READ_IN_ORDER}"
+    )
+
+
+def identity_summary(study_label: str, time_text: str) -> str:
+    """Return row 12 of the silence table.
+
+    Examples
+    --------
+    >>> len(identity_summary("Chest film", "06:41"))
+    108
+
+    """
+    return checked_summary(
+        f"{study_label} {time_text} was not assessed by software: its patient ID does not match this chart. "
+        "Tell the PACS team."
+    )
+
+
+def outage_summary(study_label: str, time_text: str, since_text: str) -> str:
+    """Return row 13 of the silence table.
+
+    Examples
+    --------
+    >>> len(outage_summary("Chest film", "13:58", "14:05"))
+    106
+
+    """
+    return checked_summary(
+        f"Images cannot be reached since {since_text}. {study_label} {time_text} was not assessed by software. "
+        f"{READ_IN_ORDER}"
+    )
+
+
+def percent(proportion: float) -> str:
+    """Return a whole-number percentage, ``39 %``."""
+    return f"{100 * proportion:.0f} %"
+
+
+def interval_text(interval: Interval) -> str:
+    """Return ``interval 24-56 %``."""
+    return f"interval {100 * interval.low:.0f}-{100 * interval.high:.0f} %"
+
+
+def count_text(n: int, *, is_exported: bool) -> str:
+    """Return a count of patients; 1 to 4 are masked in everything that leaves the app page."""
+    if is_exported and 0 < n < FEW:
+        return f"fewer than {FEW}"
+    return str(n)
+
+
+def finding_sentence(
+    display: str,
+    *,
+    counts: tuple[int, int],
+    interval: Interval,
+    eligible: tuple[int, int],
+    eligible_kind: str,
+    is_diagnosis: bool,
+) -> str:
+    """Return the statement about one finding.
+
+    Parameters
+    ----------
+    display
+        Name of the finding or diagnosis.
+    counts
+        Neighbours' patients with it, and all neighbours' patients.
+    interval
+        Of the proportion among the neighbours.
+    eligible
+        Eligible patients with it, and all eligible patients.
+    eligible_kind
+        What the eligible patients have in common, for example ``with a portable chest film``.
+    is_diagnosis
+        Diagnoses read "confirmed" or "recorded"; signs read "recorded".
+
+    Examples
+    --------
+    >>> print(
+    ...     finding_sentence(
+    ...         "heart failure",
+    ...         counts=(12, 31),
+    ...         interval=Interval(0.237, 0.562),
+    ...         eligible=(45, 204),
+    ...         eligible_kind="with a portable film",
+    ...         is_diagnosis=True,
+    ...     )
+    ... )
+    Of the 31 past patients most like this one, 12 had recorded heart failure (39 %, interval 24-56 %). Among all 204 eligible past patients with a portable film it was 22 %. This is not this patient's probability.
+
+    """
+    n_with, n = counts
+    n_eligible_with, n_eligible = eligible
+    if n < MIN_PATIENTS:
+        return too_few_sentence(n)
+    verb = "had recorded" if is_diagnosis else "had on their film"
+    return (
+        f"Of the {n} past patients most like this one, {n_with} {verb} {display} "
+        f"({percent(n_with / n)}, {interval_text(interval)}). "
+        f"Among all {n_eligible} eligible past patients {eligible_kind} it was {percent(n_eligible_with / n_eligible)}. "
+        f"{NOT_THIS_PATIENT}"
+    )
+
+
+def direction_phrase(display: str, direction: Direction) -> str:
+    """Return the ordered evidence statement, for example ``heart failure: more often than …``."""
+    return (
+        f"{display}: {direction.value} than among eligible cases"
+        if direction is not Direction.SIMILAR
+        else (f"{display}: as often as among eligible cases")
+    )
+
+
+def too_few_sentence(n: int) -> str:
+    """Return what is said instead of a proportion.
+
+    Examples
+    --------
+    >>> too_few_sentence(3)
+    '3 patients: too few to count.'
+
+    """
+    return f"{n} {'patient' if n == 1 else 'patients'}: too few to count."
+
+
+def outcome_sentence(
+    event: str,
+    *,
+    n: int,
+    n_known: int,
+    n_with: int,
+    interval: Interval,
+    years: tuple[int, int] | None,
+) -> str:
+    """Return the folded outcome statement.
+
+    Examples
+    --------
+    >>> print(
+    ...     outcome_sentence(
+    ...         "died within 30 days",
+    ...         n=31,
+    ...         n_known=19,
+    ...         n_with=3,
+    ...         interval=Interval(0.055, 0.376),
+    ...         years=(2019, 2024),
+    ...     )
+    ... )
+    Recorded for 19 of these 31 patients: 3 of 19 died within 30 days (16 %, interval 6-38 %); 12 were not recorded. Treatment, severity and years (2019-2024) differ. Do not use as a prognosis.
+
+    """
+    when = f" ({years[0]}-{years[1]})" if years else ""
+    return (
+        f"Recorded for {n_known} of these {n} patients: {n_with} of {n_known} {event} "
+        f"({percent(n_with / n_known)}, {interval_text(interval)}); {n - n_known} were not recorded. "
+        f"Treatment, severity and years{when} differ. Do not use as a prognosis."
+    )
+
+
+def abstention_sentence(best_similarity: float | None, similarity_limit: float) -> str:
+    """Return what is said when nothing comparable exists.
+
+    Examples
+    --------
+    >>> print(abstention_sentence(0.41, 0.58))
+    No past case is similar enough: best similarity 0.41, limit 0.58 (set so that 5 % of this library's own cases are refused). Nothing is said about findings. Read in normal order.
+
+    """
+    best = (
+        "none was eligible" if best_similarity is None else f"best similarity {best_similarity:.2f}"
+    )
+    return (
+        f"No past case is similar enough: {best}, limit {similarity_limit:.2f} "
+        "(set so that 5 % of this library's own cases are refused). Nothing is said about findings. "
+        f"{READ_IN_ORDER}"
+    )
+
+
+def guard_sentence(what: str, n_of: int, n_eligible: int) -> str:
+    """Return the composition guard.
+
+    Examples
+    --------
+    >>> print(guard_sentence("COVID-19 of 2020", 140, 155))
+    The comparable cases here are mostly COVID-19 of 2020 (140 of 155). What they share says little about this patient.
+
+    """
+    return (
+        f"The comparable cases here are mostly {what} ({n_of} of {n_eligible}). "
+        "What they share says little about this patient."
+    )
+
+
+def lower_first(display: str) -> str:
+    """Return a display text for the middle of a sentence: acronyms keep their capitals."""
+    return (
+        display if len(display) > 1 and display[1].isupper() else display[:1].lower() + display[1:]
+    )
