@@ -10,12 +10,12 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from cds.domain.case import LibraryCase
 from cds.domain.embedding import ImageEmbedding
-from cds.domain.facts import Measurement
+from cds.domain.facts import PatientFacts, SharedFact
 from cds.domain.patient import ClinicalContext
 from cds.domain.pixels import PixelFrame
 from cds.domain.query import Eligibility, FusedQuery
+from cds.domain.ranking import Ranking
 from cds.domain.registration import EhrRegistration
 from cds.domain.report import CaseReport
 from cds.domain.secrecy import SecretText
@@ -120,15 +120,6 @@ class ImageEmbedder(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
-class PatientFacts:
-    """What the record block is made of."""
-
-    age_years: int | None
-    sex: str
-    measurements: tuple[Measurement, ...] = ()
-
-
 class PatientFeatures(Protocol):
     """Turns age, sex, labs and vitals into the record block."""
 
@@ -141,73 +132,15 @@ class PatientFeatures(Protocol):
         """Return shape ``(r,)``, float32, norm at most 1, or None if nothing is known."""
         ...
 
-
-@dataclass(frozen=True, slots=True)
-class Hit:
-    """One case of a ranking with its similarity by part."""
-
-    case: LibraryCase
-    picture_id: str | None
-    similarity: float
-    image_similarity: float | None
-    record_similarity: float | None
-
-
-@dataclass(frozen=True, slots=True)
-class CompositionOfEligible:
-    """Who the eligible cases are, counted in distinct patients.
-
-    Attributes
-    ----------
-    n_patients
-        Eligible patients.
-    n_by_finding
-        Coding key -> number of eligible patients that have it.
-    n_by_collection, n_by_diagnosis
-        Likewise, for the composition guard.
-    n_diagnosed
-        Eligible patients with any diagnosis.
-
-    """
-
-    n_patients: int
-    n_by_finding: Mapping[str, int]
-    n_by_collection: Mapping[str, int]
-    n_by_diagnosis: Mapping[str, int]
-    n_diagnosed: int
-
-
-@dataclass(frozen=True, slots=True)
-class Ranking:
-    """What the library answers to one query.
-
-    Attributes
-    ----------
-    hits
-        Best first; at most one study per library patient.
-    best_similarity, similarity_limit
-        Of the gate block; `best_similarity` is None where no case was eligible.
-    already_in_library
-        Whether a near-duplicate of the query's picture was excluded.
-
-    """
-
-    hits: tuple[Hit, ...]
-    eligible: CompositionOfEligible
-    best_similarity: float | None
-    similarity_limit: float
-    generation_id: str
-    library_name: str
-    n_library_patients: int
-    already_in_library: bool = False
+    def shared(self, query: PatientFacts, case: PatientFacts) -> tuple[SharedFact, ...]:
+        """Return the measurements that both sides have and that are worth showing, strongest first."""
+        ...
 
 
 class CaseLibrary(Protocol):
     """Finds the most similar past cases."""
 
-    def rank(
-        self, query: FusedQuery, eligibility: Eligibility, *, cutoff: int
-    ) -> Ranking:
+    def rank(self, query: FusedQuery, eligibility: Eligibility, *, cutoff: int) -> Ranking:
         """Return the ranking.
 
         Raises

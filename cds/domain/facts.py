@@ -91,3 +91,32 @@ class Outcome:
     value: float
     observed_on: date | None = None
     source: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class PatientFacts:
+    """What the record block is made of."""
+
+    age_years: int | None
+    sex: str
+    measurements: tuple[Measurement, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class SharedFact:
+    """A measurement that both sides have and that contributes to the similarity.
+
+    Attributes
+    ----------
+    query_value, case_value
+        In `unit`.
+    contribution
+        Part of the record similarity, in [0, 1].
+
+    """
+
+    display: str
+    unit: str
+    query_value: float
+    case_value: float
+    contribution: float

@@ -7,7 +7,7 @@ from datetime import datetime
 from enum import StrEnum
 
 from cds.domain.coding import Coding
-from cds.domain.facts import Finding, Measurement, SetAside
+from cds.domain.facts import Finding, Measurement, SetAside, SharedFact
 from cds.domain.study import StudyRef
 
 
@@ -43,17 +43,6 @@ class Interval:
 
     low: float
     high: float
-
-
-@dataclass(frozen=True, slots=True)
-class SharedFact:
-    """A measurement that both sides have and that contributes to the similarity."""
-
-    display: str
-    unit: str
-    query_value: float
-    case_value: float
-    contribution: float
 
 
 @dataclass(frozen=True, slots=True)
