@@ -52,7 +52,7 @@ class CatalogueRow:
     is_log: bool
     weight: float
     molar_mass_g_per_mol: float | None = None
-    factors: Mapping[str, float | str] = field(default_factory=dict)
+    factors: Mapping[str, float | str] = field(default_factory=dict, hash=False, compare=False)
 
     def is_abnormal(self, value: float) -> bool:
         """Tell whether `value` lies outside the reference range."""

@@ -33,6 +33,8 @@ class CompositionOfEligible:
         Likewise, for the composition guard.
     n_diagnosed
         Eligible patients with any diagnosis.
+    displays
+        Coding key -> display text.
 
     """
 
@@ -41,6 +43,7 @@ class CompositionOfEligible:
     n_by_collection: Mapping[str, int]
     n_by_diagnosis: Mapping[str, int]
     n_diagnosed: int
+    displays: Mapping[str, str]
 
 
 @dataclass(frozen=True, slots=True)
