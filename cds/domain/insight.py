@@ -131,20 +131,8 @@ def states_at_film(hits: tuple[Hit, ...]) -> tuple[str, ...]:
 
 def counter_example(hits: tuple[Hit, ...]) -> str | None:
     """Return the case id of the nearest case with another diagnosis than the nearest case's."""
-    diagnosed = [
-        (hit.case.case_id, hit.case.diagnosis) for hit in hits if hit.case.diagnosis is not None
-    ]
-    if not diagnosed or diagnosed[0][1] is None:
-        return None
-    top_key = diagnosed[0][1].coding.key
-    return next(
-        (
-            case_id
-            for case_id, found in diagnosed
-            if found is not None and found.coding.key != top_key
-        ),
-        None,
-    )
+    keys = [(hit.case.case_id, d.coding.key) for hit in hits if (d := hit.case.diagnosis)]
+    return next((case_id for case_id, key in keys if key != keys[0][1]), None)
 
 
 def age_band(case: LibraryCase) -> str:
