@@ -124,6 +124,11 @@ class PatientFeatures(Protocol):
     """Turns age, sex, labs and vitals into the record block."""
 
     @property
+    def version(self) -> str:
+        """Return which definition of the block this is; part of the index passport."""
+        ...
+
+    @property
     def dimension(self) -> int:
         """Return r."""
         ...
@@ -133,7 +138,7 @@ class PatientFeatures(Protocol):
         ...
 
     def shared(self, query: PatientFacts, case: PatientFacts) -> tuple[SharedFact, ...]:
-        """Return the measurements that both sides have and that are worth showing, strongest first."""
+        """Return what both sides have and is worth showing, strongest contribution first."""
         ...
 
 
@@ -244,7 +249,7 @@ class IdentityKeys(Protocol):
     """Keyed hashes (HMAC-SHA-256, hex) under the installation's secret."""
 
     def patient_key(self, namespace: str, value: str) -> str:
-        """Return the key of a patient identifier within a namespace (issuer or identifier system)."""
+        """Return the key of a patient identifier within a namespace (issuer or system)."""
         ...
 
     def study_key(self, study_instance_uid: str) -> str:

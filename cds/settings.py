@@ -12,9 +12,7 @@ from cds.domain.errors import CdsError, Reason
 
 
 def _setting(env: str, default: Any, help_text: str, since: str = "0.1") -> Any:  # noqa: ANN401  # dataclasses.field is untyped here
-    return field(
-        default=default, metadata={"env": env, "help": help_text, "since": since}
-    )
+    return field(default=default, metadata={"env": env, "help": help_text, "since": since})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,17 +79,12 @@ class Settings:
         False,
         "Allows http and loopback peers; the server then refuses any non-loopback bind.",
     )
-    log_level: str = _setting(
-        "PRECEDENT_LOG_LEVEL", "INFO", "Level of the structured log."
-    )
+    log_level: str = _setting("PRECEDENT_LOG_LEVEL", "INFO", "Level of the structured log.")
 
     @property
     def effective_database_url(self) -> str:
         """Return the SQLAlchemy URL in force."""
-        return (
-            self.database_url
-            or f"sqlite:///{self.state_dir.resolve() / 'precedent.db'}"
-        )
+        return self.database_url or f"sqlite:///{self.state_dir.resolve() / 'precedent.db'}"
 
     @property
     def effective_key_file(self) -> Path:
@@ -123,9 +116,7 @@ def settings_from_environment(environment: Mapping[str, str] | None = None) -> S
     source = os.environ if environment is None else environment
     known = {f.metadata["env"]: f for f in fields(Settings)}
     unknown = sorted(
-        k
-        for k in source
-        if k.startswith("PRECEDENT_") and k not in known and k not in _NOT_OURS
+        k for k in source if k.startswith("PRECEDENT_") and k not in known and k not in _NOT_OURS
     )
     if unknown:
         raise CdsError(
@@ -161,7 +152,5 @@ def _parse(env: str, type_name: str, text: str) -> Any:  # noqa: ANN401  # one o
         if type_name == "float":
             return float(text)
     except (KeyError, ValueError):
-        raise CdsError(
-            Reason.INVALID_CONFIGURATION, f"{env} is not a valid {type_name}."
-        ) from None
+        raise CdsError(Reason.INVALID_CONFIGURATION, f"{env} is not a valid {type_name}.") from None
     return Path(text) if type_name.startswith("Path") else text

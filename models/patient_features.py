@@ -1,6 +1,6 @@
 """Age, sex, labs and vitals as the record block: an explicit feature map with a fixed denominator.
 
-Each value is placed on its catalogue axis and spread over a few Gaussian bumps, scaled to unit norm.
+Each value is placed on its catalogue axis and spread over Gaussian bumps, scaled to unit norm.
 The inner product of two records is then a weighted mean of per-measurement kernels in [0, 1], over
 *all* catalogue weights: what either side lacks adds nothing, so that sharing a missing value never
 makes two patients alike, and masking the same values on both sides never raises the similarity.
@@ -13,7 +13,7 @@ from math import sqrt
 import numpy as np
 from numpy.typing import NDArray
 
-from cds.domain.facts import Measurement, PatientFacts, SharedFact
+from cds.domain.facts import PatientFacts, SharedFact
 from cds.domain.lab_catalogue import CatalogueRow, catalogue
 
 Float32Array = NDArray[np.float32]
@@ -35,6 +35,7 @@ class CataloguePatientFeatures:
 
     Examples
     --------
+    >>> from cds.domain.facts import Measurement
     >>> features = CataloguePatientFeatures()
     >>> a = features.vector(PatientFacts(67, "male", (Measurement("1988-5", 165.0, "mg/L"),)))
     >>> b = features.vector(PatientFacts(None, "unknown", ()))
@@ -50,6 +51,11 @@ class CataloguePatientFeatures:
         self._offsets = {
             row.code: (1 + i) * N_BUMPS + len(_SEXES) for i, row in enumerate(self._rows)
         }
+
+    @property
+    def version(self) -> str:
+        """Return which definition of the block this is."""
+        return FEATURE_VERSION
 
     @property
     def dimension(self) -> int:

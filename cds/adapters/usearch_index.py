@@ -55,7 +55,7 @@ class UsearchIndex:
         if len(index) != vectors.shape[0]:
             raise ValueError("the index does not hold exactly these vectors")
         self._index = index
-        self._index.expansion_search = expansion_search
+        self._index.expansion_search = expansion_search  # type: ignore[misc]  # settable: stub is wrong
         self._vectors = vectors
         self._exact = ExactIndex(vectors)
 
@@ -91,7 +91,7 @@ class UsearchIndex:
         truth = [set(self._exact.search(q, cutoff=10)[0].tolist()) for q in queries]
         recall = 0.0
         for expansion in EXPANSIONS:
-            self._index.expansion_search = expansion
+            self._index.expansion_search = expansion  # type: ignore[misc]  # settable: stub is wrong
             found = [set(self.search(q, cutoff=10)[0].tolist()) for q in queries]
             recall = float(
                 np.mean([len(f & t) / len(t) for f, t in zip(found, truth, strict=True)])

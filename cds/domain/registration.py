@@ -58,7 +58,7 @@ class EhrRegistration:
         CIDR networks that its origins may resolve to beyond public addresses; loopback and
         private addresses pass only when named here.
     origins
-        Further origins (scheme://host:port) that may be contacted for this EHR, for example the PACS.
+        Further origins (scheme://host:port) that may be contacted for this EHR.
     default_pacs_url
         DICOMweb service root used where an ImagingStudy has no Endpoint.
     mrn_system

@@ -1,0 +1,168 @@
+"""An index generation: a read-only snapshot of the library that can be searched."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cds.domain.case import AgeGroup, ViewGroup
+from cds.domain.query import Eligibility
+
+Float32Array = NDArray[np.float32]
+IntArray = NDArray[np.int64]
+BoolArray = NDArray[np.bool_]
+TextArray = NDArray[np.str_]
+
+NEAR_DUPLICATE_BITS = 6  # of 64; measured in docs/library.md
+RADIOGRAPHS = frozenset({"CR", "DX", "DR", "XR", "RF", "RG"})
+
+
+@dataclass(frozen=True, slots=True)
+class IndexPassport:
+    """What a generation was built from, and how well it answers.
+
+    Attributes
+    ----------
+    generation_id
+        First 16 hex digits of the SHA-256 over the vectors and the case ids.
+    encoder_hash, feature_version
+        What the vectors were made with; a mismatch is refused.
+    image_dimension, record_dimension
+        Lengths of the two blocks of each row.
+    image_limit, record_limit
+        5 % quantile of the best similarity of each case to another patient's comparable case.
+    expansion_search, recall_at_10
+        Of the approximate graph; None where exact search is used.
+    canaries
+        Row numbers with the row that must be nearest to each, checked when it is opened.
+
+    """
+
+    generation_id: str
+    library_name: str
+    encoder_name: str
+    encoder_hash: str
+    feature_version: str
+    image_dimension: int
+    record_dimension: int
+    n_rows: int
+    n_cases: int
+    n_patients: int
+    image_limit: float
+    record_limit: float
+    built_at: str
+    expansion_search: int | None = None
+    recall_at_10: float | None = None
+    canaries: tuple[tuple[int, int], ...] = ()
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class GenerationTable:
+    """The columns of a generation: one row per picture, pointing to its case.
+
+    Attributes
+    ----------
+    vectors
+        Shape ``(n, d + r)``, float32: image block beside record block.
+    row_case
+        Shape ``(n,)``: position of each row's case.
+    row_picture_id, row_view, row_perceptual_hash
+        Shape ``(n,)``.
+    case_id, case_study_key, case_modality, case_body_part, case_age_group, case_owner, \
+    case_collection, case_diagnosis
+        Shape ``(c,)``, text; empty where unknown.
+    case_patient
+        Shape ``(c,)``: number of the patient; `patient_key` holds the keys, shape ``(p,)``.
+    case_known_at
+        Shape ``(c,)``, float64 seconds since 1970 UTC; minus infinity in reference collections.
+    case_has_record
+        Shape ``(c,)``: whether the record block has anything in it.
+    finding_case, finding_number
+        Shape ``(f,)`` each: pairs of case and number in `finding_key`.
+    finding_key, finding_display
+        Shape ``(v,)``, text.
+
+    """
+
+    vectors: Float32Array
+    row_case: IntArray
+    row_picture_id: TextArray
+    row_view: TextArray
+    row_perceptual_hash: NDArray[np.uint64]
+    case_id: TextArray
+    case_study_key: TextArray
+    case_modality: TextArray
+    case_body_part: TextArray
+    case_age_group: TextArray
+    case_owner: TextArray
+    case_collection: TextArray
+    case_diagnosis: TextArray
+    case_patient: IntArray
+    patient_key: TextArray
+    case_known_at: NDArray[np.float64]
+    case_has_record: BoolArray
+    finding_case: IntArray
+    finding_number: IntArray
+    finding_key: TextArray
+    finding_display: TextArray
+
+    def eligible_rows(self, eligibility: Eligibility) -> BoolArray:
+        """Return which rows may answer, shape ``(n,)``, before near-duplicates are excluded."""
+        cases = self._eligible_cases(eligibility)
+        rows: BoolArray = cases[self.row_case]
+        if eligibility.view_group is not None:
+            rows = rows & np.isin(self.row_view, _comparable_views(eligibility.view_group))
+        return rows
+
+    def near_duplicates(self, perceptual_hashes: tuple[int, ...]) -> BoolArray:
+        """Return which rows show a near-duplicate of one of the query's pictures."""
+        result = np.zeros(self.row_case.shape, dtype=np.bool_)
+        for value in perceptual_hashes:
+            bits = np.bitwise_count(self.row_perceptual_hash ^ np.uint64(value))
+            result |= bits <= NEAR_DUPLICATE_BITS
+        return result
+
+    def _eligible_cases(self, eligibility: Eligibility) -> BoolArray:
+        cases = self.case_known_at < eligibility.known_before.timestamp()
+        cases &= (self.case_owner == "") | (self.case_owner == (eligibility.ehr_id or ""))
+        cases &= ~np.isin(self.case_study_key, sorted(eligibility.excluded_study_keys))
+        patients = np.isin(self.patient_key, sorted(eligibility.excluded_patient_keys))
+        cases &= ~patients[self.case_patient]
+        if eligibility.modalities:
+            cases &= np.isin(self.case_modality, sorted(eligibility.modalities))
+        if eligibility.body_part:
+            cases &= np.isin(self.case_body_part, [eligibility.body_part])
+        if eligibility.age_group is not None and eligibility.age_group is not AgeGroup.UNKNOWN:
+            allowed = [eligibility.age_group.value]
+            if eligibility.age_group is AgeGroup.ADULT:
+                allowed.append(AgeGroup.UNKNOWN.value)
+            cases &= np.isin(self.case_age_group, allowed)
+        return cases
+
+
+def comparable_modalities(modality: str | None) -> frozenset[str]:
+    """Return the modalities that may be compared with `modality`; empty means any.
+
+    Examples
+    --------
+    >>> (
+    ...     "DX" in comparable_modalities("CR"),
+    ...     comparable_modalities("CT"),
+    ...     comparable_modalities(None),
+    ... )
+    (True, frozenset({'CT'}), frozenset())
+
+    """
+    if not modality:
+        return frozenset()
+    return RADIOGRAPHS if modality in RADIOGRAPHS else frozenset({modality})
+
+
+def _comparable_views(view: ViewGroup) -> list[str]:
+    if view is ViewGroup.FRONTAL:
+        return [ViewGroup.PA.value, ViewGroup.AP.value, ViewGroup.FRONTAL.value]
+    if view in {ViewGroup.PA, ViewGroup.AP}:
+        return [view.value, ViewGroup.FRONTAL.value]
+    return [view.value]

@@ -1,0 +1,227 @@
+"""Build an index generation from the embedded cases of the library."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cds.domain.case import CasePicture, LibraryCase
+from cds.domain.errors import CdsError, Reason
+from cds.domain.facts import PatientFacts
+from cds.domain.generation import Float32Array, GenerationTable, IndexPassport, IntArray
+from cds.ports import PatientFeatures
+
+REFUSED_SHARE = 0.05  # of the library's own cases, by definition of the limit
+LIMIT_SAMPLE = 2_000  # cases that the limit is estimated from; seeded, so that a rebuild agrees
+N_CANARIES = 8
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class EmbeddedCase:
+    """A case with one vector, shape ``(d,)``, unit norm, per picture."""
+
+    case: LibraryCase
+    vectors: tuple[tuple[CasePicture, Float32Array], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class EncoderIdentity:
+    """Which encoder made the vectors."""
+
+    name: str
+    sha256: str
+    dimension: int
+
+
+class GenerationWriter(Protocol):
+    """Stores a generation and makes it the current one, all or nothing."""
+
+    def write(self, table: GenerationTable, passport: IndexPassport) -> IndexPassport:
+        """Return the passport as stored, with the graph's figures if one was built."""
+        ...
+
+
+def build_generation(
+    cases: Iterable[EmbeddedCase],
+    *,
+    features: PatientFeatures,
+    encoder: EncoderIdentity,
+    library_name: str,
+    built_at: datetime,
+    writer: GenerationWriter,
+) -> IndexPassport:
+    """Build and store a generation.
+
+    Parameters
+    ----------
+    cases
+        Every case of the library with its vectors; order does not matter.
+    features
+        The record block.
+    encoder
+        Which encoder made the vectors.
+    library_name
+        What pages call the library.
+    built_at
+        Aware UTC time, for the passport.
+    writer
+        Stores and switches.
+
+    Raises
+    ------
+    CdsError
+        INDEX_UNAVAILABLE if no case has a vector.
+
+    """
+    table = generation_table(cases, features=features, dimension=encoder.dimension)
+    image_limit, record_limit = similarity_limits(table, image_dimension=encoder.dimension)
+    passport = IndexPassport(
+        generation_id=_content_id(table),
+        library_name=library_name,
+        encoder_name=encoder.name,
+        encoder_hash=encoder.sha256,
+        feature_version=features.version,
+        image_dimension=encoder.dimension,
+        record_dimension=features.dimension,
+        n_rows=table.row_case.size,
+        n_cases=table.case_id.size,
+        n_patients=table.patient_key.size,
+        image_limit=image_limit,
+        record_limit=record_limit,
+        built_at=built_at.isoformat(timespec="seconds"),
+        canaries=_canaries(table, encoder.dimension),
+    )
+    return writer.write(table, passport)
+
+
+def generation_table(
+    cases: Iterable[EmbeddedCase], *, features: PatientFeatures, dimension: int
+) -> GenerationTable:
+    """Lay the cases out in columns, ordered by case id so that equal libraries give equal files.
+
+    Raises
+    ------
+    CdsError
+        INDEX_UNAVAILABLE if no case has a vector.
+
+    """
+    ordered = sorted((e for e in cases if e.vectors), key=lambda e: e.case.case_id)
+    if not ordered:
+        raise CdsError(
+            Reason.INDEX_UNAVAILABLE, "The library holds no embedded case; import one first."
+        )
+    patients = sorted({e.case.patient_key for e in ordered})
+    patient_number = {key: i for i, key in enumerate(patients)}
+    displays = {f.coding.key: f.coding.display for e in ordered for f in e.case.findings}
+    keys = sorted(displays)
+    key_number = {key: i for i, key in enumerate(keys)}
+    pairs = sorted(
+        {(i, key_number[f.coding.key]) for i, e in enumerate(ordered) for f in e.case.findings}
+    )
+    records = [features.vector(facts_of(e.case)) for e in ordered]
+    rows = [(i, picture, vector) for i, e in enumerate(ordered) for picture, vector in e.vectors]
+    return GenerationTable(
+        vectors=_row_vectors(rows, records, dimension, features.dimension),
+        row_case=np.array([i for i, _, _ in rows], dtype=np.int64),
+        row_picture_id=np.array([p.picture_id for _, p, _ in rows]),
+        row_view=np.array([p.view_group.value for _, p, _ in rows]),
+        row_perceptual_hash=np.array([p.perceptual_hash for _, p, _ in rows], dtype=np.uint64),
+        case_id=np.array([e.case.case_id for e in ordered]),
+        case_study_key=np.array([e.case.study_key for e in ordered]),
+        case_modality=np.array([e.case.modality or "" for e in ordered]),
+        case_body_part=np.array([(e.case.body_part or "").upper() for e in ordered]),
+        case_age_group=np.array([e.case.age_group.value for e in ordered]),
+        case_owner=np.array([e.case.owner_ehr_id or "" for e in ordered]),
+        case_collection=np.array([e.case.collection for e in ordered]),
+        case_diagnosis=np.array(
+            [e.case.diagnosis.coding.key if e.case.diagnosis else "" for e in ordered]
+        ),
+        case_patient=np.array(
+            [patient_number[e.case.patient_key] for e in ordered], dtype=np.int64
+        ),
+        patient_key=np.array(patients),
+        case_known_at=np.array([_known_at_s(e.case) for e in ordered]),
+        case_has_record=np.array([record is not None for record in records]),
+        finding_case=np.array([i for i, _ in pairs], dtype=np.int64),
+        finding_number=np.array([j for _, j in pairs], dtype=np.int64),
+        finding_key=np.array(keys, dtype=np.str_),
+        finding_display=np.array([displays[key] for key in keys], dtype=np.str_),
+    )
+
+
+def facts_of(case: LibraryCase) -> PatientFacts:
+    """Return what the record block of a case is made of."""
+    return PatientFacts(case.age_years, case.sex, case.measurements)
+
+
+def similarity_limits(table: GenerationTable, *, image_dimension: int) -> tuple[float, float]:
+    """Return the image and the record limit: 5 % of the library's own cases fall below each.
+
+    Each sampled row is compared with the rows of other patients in its own view and age group.
+    """
+    rng = np.random.default_rng(0)
+    n = table.row_case.size
+    sample = np.sort(rng.choice(n, size=min(n, LIMIT_SAMPLE), replace=False))
+    image = table.vectors[:, :image_dimension]
+    record = table.vectors[:, image_dimension:]
+    return (
+        _best_other_quantile(table, image, sample),
+        _best_other_quantile(table, record, sample[table.case_has_record[table.row_case[sample]]]),
+    )
+
+
+def _best_other_quantile(table: GenerationTable, block: Float32Array, sample: IntArray) -> float:
+    patient = table.case_patient[table.row_case]
+    group = np.char.add(table.row_view, table.case_age_group[table.row_case])
+    best = []
+    for row in sample:
+        others = (patient != patient[row]) & (group == group[row])
+        if others.any():
+            best.append(float((block @ block[row])[others].max()))
+    return float(np.quantile(best, REFUSED_SHARE)) if best else 1.0
+
+
+def _canaries(table: GenerationTable, image_dimension: int) -> tuple[tuple[int, int], ...]:
+    """Return rows with their nearest other row by exact image similarity."""
+    n = table.row_case.size
+    image = table.vectors[:, :image_dimension]
+    rows = np.linspace(0, n - 1, num=min(N_CANARIES, n), dtype=np.int64)
+    pairs = []
+    for row in np.unique(rows):
+        products = image @ image[row]
+        products[row] = -np.inf
+        pairs.append((int(row), int(products.argmax())))
+    return tuple(pairs)
+
+
+def _row_vectors(
+    rows: list[tuple[int, CasePicture, Float32Array]],
+    records: list[Float32Array | None],
+    image_dimension: int,
+    record_dimension: int,
+) -> Float32Array:
+    vectors = np.zeros((len(rows), image_dimension + record_dimension), dtype=np.float32)
+    for i, (case, _, vector) in enumerate(rows):
+        vectors[i, :image_dimension] = vector
+        record = records[case]
+        if record is not None:
+            vectors[i, image_dimension:] = record
+    return vectors
+
+
+def _known_at_s(case: LibraryCase) -> float:
+    return -np.inf if case.known_at is None else case.known_at.timestamp()
+
+
+def _content_id(table: GenerationTable) -> str:
+    digest = hashlib.sha256(np.ascontiguousarray(table.vectors).tobytes())
+    columns: tuple[NDArray[np.str_], ...] = (table.case_id, table.row_picture_id)
+    for column in columns:
+        digest.update("\0".join(column.tolist()).encode())
+    return digest.hexdigest()[:16]
