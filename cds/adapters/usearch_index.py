@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import onnxruntime  # noqa: F401, I001  # must be loaded before usearch: the other order crashes the process
+import onnxruntime  # noqa: F401  # loaded before usearch: the other order crashes the process
 
+# isort: split
 from dataclasses import dataclass
 from pathlib import Path
 

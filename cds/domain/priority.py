@@ -41,10 +41,9 @@ def physiology_rule(measurements: tuple[Measurement, ...], *, film_at: datetime)
             fires = measurement.value < limit if relation == "below" else measurement.value >= limit
             row = catalogue_row(code)
             if fires and row is not None:
-                return (
-                    f"Suggested review priority: Prompt. Rule PHYS-1 v1: {row.display} {measurement.value:g} "
-                    f"{measurement.unit} at {measurement.observed_at:%H:%M} UTC."
-                )
+                value = f"{row.display} {measurement.value:g} {measurement.unit}"
+                at = f"{measurement.observed_at:%H:%M} UTC"
+                return f"Suggested review priority: Prompt. Rule PHYS-1 v1: {value} at {at}."
     return None
 
 
