@@ -1,0 +1,193 @@
+"""Radiographs to unit-norm embeddings through a verified ONNX encoder."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import TYPE_CHECKING, Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cds.domain.embedding import UNIT_NORM_TOLERANCE, ImageEmbedding
+from cds.domain.errors import CdsError, Reason
+from models.manifest import MODEL_FILE, PREPROCESSOR_FILE, read_manifest
+from models.preprocessing import Preprocessing
+from models.runtime import open_session
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    import onnxruntime
+
+    from cds.domain.pixels import PixelFrame
+
+Float32Array = NDArray[np.float32]
+
+INPUT_NAME = "pixel_values"
+EMBEDDING_OUTPUT = "embedding"
+FEATURE_MAP_OUTPUT = "feature_map"
+
+# Bounds memory: activations of one picture take about 30 MiB.
+_BATCH_SIZE = 16
+
+
+class OnnxImageEmbedder:
+    """An encoder folder, opened: frames in, embeddings with feature maps out.
+
+    The graph takes ``pixel_values`` ``(n, channels, size, size)`` and gives ``embedding``
+    ``(n, d)`` of unit norm and ``feature_map`` ``(n, d, h, w)``, whose mean over the places is the
+    embedding before it was scaled to unit norm. Not thread-bound: a session may be shared by
+    threads and, preloaded, by forked workers only before its first use.
+    """
+
+    def __init__(
+        self,
+        session: onnxruntime.InferenceSession,
+        preprocessing: Preprocessing,
+        *,
+        encoder_hash: str,
+        dimension: int,
+    ) -> None:
+        self._session = session
+        self._preprocessing = preprocessing
+        self._encoder_hash = encoder_hash
+        self._dimension = dimension
+
+    @classmethod
+    def from_folder(cls, folder: Path) -> Self:
+        """Verify an encoder folder against its manifest and open it.
+
+        Parameters
+        ----------
+        folder
+            Hugging Face layout plus ``manifest.json``, as `shipped_encoder` returns.
+
+        Returns
+        -------
+        OnnxImageEmbedder
+            Ready; about 0.1 s.
+
+        Raises
+        ------
+        CdsError
+            MODEL_UNAVAILABLE if the folder is missing or incomplete, a file differs from its
+            checksum, or graph and manifest do not fit each other.
+
+        """
+        manifest = read_manifest(folder)
+        contents = manifest.verified_files(folder)
+        preprocessing = Preprocessing.from_config(_parsed(contents[PREPROCESSOR_FILE]))
+        session = open_session(contents[MODEL_FILE])
+        _refuse_other_graph(session, manifest.dimension)
+        return cls(
+            session,
+            preprocessing,
+            encoder_hash=encoder_hash_of(manifest.files[MODEL_FILE], preprocessing.hash),
+            dimension=manifest.dimension,
+        )
+
+    @property
+    def encoder_hash(self) -> str:
+        """SHA-256 (hex) of weights and preprocessing: equal hash, comparable vectors."""
+        return self._encoder_hash
+
+    @property
+    def dimension(self) -> int:
+        """Length of an embedding."""
+        return self._dimension
+
+    @property
+    def preprocessing(self) -> Preprocessing:
+        """What is done to a frame before the graph sees it."""
+        return self._preprocessing
+
+    def embed(self, frames: Sequence[PixelFrame]) -> list[ImageEmbedding]:
+        """Embed frames; one result per frame, in order.
+
+        Parameters
+        ----------
+        frames
+            Decoded frames; none is changed.
+
+        Returns
+        -------
+        list of ImageEmbedding
+            Unit norm, with the feature map ``(d, h, w)``.
+
+        Raises
+        ------
+        CdsError
+            IMAGE_UNREADABLE if a frame is blank or too small, or if the encoder finds nothing in
+            it to compare.
+
+        """
+        embeddings: list[ImageEmbedding] = []
+        for start in range(0, len(frames), _BATCH_SIZE):
+            batch = frames[start : start + _BATCH_SIZE]
+            image_batch = np.stack([self._preprocessing(frame.pixels) for frame in batch])
+            embeddings.extend(self._embedded(image_batch))
+        return embeddings
+
+    def _embedded(self, image_batch: Float32Array) -> list[ImageEmbedding]:
+        """Run the graph on a preprocessed batch ``(n, channels, size, size)``."""
+        vectors, feature_maps = self._session.run(
+            [EMBEDDING_OUTPUT, FEATURE_MAP_OUTPUT], {INPUT_NAME: image_batch}
+        )
+        norms = np.linalg.norm(vectors, axis=1)
+        if not (np.abs(norms - 1.0) <= UNIT_NORM_TOLERANCE).all():
+            raise CdsError(
+                Reason.IMAGE_UNREADABLE, "The image model found nothing to compare in the picture."
+            )
+        return [
+            ImageEmbedding(vector=vector, encoder_hash=self._encoder_hash, feature_map=feature_map)
+            for vector, feature_map in zip(vectors, feature_maps, strict=True)
+        ]
+
+
+def encoder_hash_of(model_sha256: str, preprocessing_hash: str) -> str:
+    """Combine the two things that an embedding depends on.
+
+    Parameters
+    ----------
+    model_sha256
+        SHA-256 (hex) of ``model.onnx``.
+    preprocessing_hash
+        `Preprocessing.hash`.
+
+    Returns
+    -------
+    str
+        SHA-256 (hex).
+
+    """
+    return hashlib.sha256(f"{model_sha256}\n{preprocessing_hash}\n".encode()).hexdigest()
+
+
+def _parsed(content: bytes) -> dict[str, Any]:
+    """Parse a JSON object of an encoder folder."""
+    try:
+        parsed = json.loads(content)
+    except ValueError as error:
+        raise CdsError(
+            Reason.MODEL_UNAVAILABLE, "The image model's preprocessing cannot be read."
+        ) from error
+    if not isinstance(parsed, dict):
+        raise CdsError(Reason.MODEL_UNAVAILABLE, "The image model's preprocessing cannot be read.")
+    return parsed
+
+
+def _refuse_other_graph(session: onnxruntime.InferenceSession, dimension: int) -> None:
+    """Raise unless the graph has our input and outputs and the manifest's dimension."""
+    inputs = {node.name for node in session.get_inputs()}
+    outputs = {node.name: node.shape for node in session.get_outputs()}
+    fits = (
+        inputs == {INPUT_NAME}
+        and outputs.get(EMBEDDING_OUTPUT, [])[-1:] == [dimension]
+        and FEATURE_MAP_OUTPUT in outputs
+    )
+    if not fits:
+        raise CdsError(
+            Reason.MODEL_UNAVAILABLE, "The image model's graph does not fit its manifest."
+        )

@@ -1,0 +1,1 @@
+"""Measures of retrieval, computed within one source at a time."""

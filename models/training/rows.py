@@ -1,0 +1,143 @@
+"""The pictures that a shipped encoder may be trained on: only those with a permissive licence."""
+
+from __future__ import annotations
+
+import csv
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from PIL import Image
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+    from models.preprocessing import Preprocessing
+
+NIH = "nih_chestxray14_subset"
+KERMANY = "kaggle4_cxr"
+HANNOVER = "hannover_covid"
+COHEN = "covid_chestxray"
+
+# Licences as `image_licence` spells them, per source; whatever is not listed is left out, above all
+# NC, ND and SA variants and "not stated". For the second source this also drops the tuberculosis
+# picture, which comes from elsewhere.
+PERMISSIVE_LICENCES = {
+    NIH: ("NIH Clinical Center: no usage restrictions, attribution requested (CC0-like)",),
+    KERMANY: ("CC BY 4.0 (Kermany et al., Mendeley rscbjbr9sj)",),
+    HANNOVER: ("CC BY 3.0",),
+    COHEN: ("CC BY", "CC BY 3.0", "CC BY 4.0"),
+}
+
+UINT8_MAX = 255.0
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One picture that may be used.
+
+    Attributes
+    ----------
+    source
+        The collection's folder name.
+    path
+        The picture file.
+    patient
+        Unique over all sources; two rows with the same value never lie on two sides of a split.
+    labels
+        As the source words them; never compared across sources.
+    licence
+        As recorded with the picture.
+    duplicate_group
+        The source's own group of near-duplicates, where it names one.
+
+    """
+
+    source: str
+    path: Path
+    patient: str
+    labels: frozenset[str]
+    licence: str
+    duplicate_group: str | None = None
+
+    @property
+    def name(self) -> str:
+        """Source and file name: enough to find the picture."""
+        return f"{self.source}/{self.path.name}"
+
+
+def permissive_rows(data: Path) -> list[Row]:
+    """List every permissively licensed picture below a data folder.
+
+    Parameters
+    ----------
+    data
+        Holds one folder per source, each with ``metadata.csv``.
+
+    Returns
+    -------
+    list of Row
+        Ordered by source, then file name.
+
+    Raises
+    ------
+    ValueError
+        If none of the sources is there.
+
+    """
+    rows = [
+        row
+        for source, licences in PERMISSIVE_LICENCES.items()
+        for row in _rows_of(data / source, source)
+        if row.licence in licences
+    ]
+    if not rows:
+        raise ValueError("the data folder holds none of the permissive sources")
+    return sorted(rows, key=lambda row: row.name)
+
+
+def grey_squares(rows: Sequence[Row], preprocessing: Preprocessing) -> NDArray[np.uint8]:
+    """Read and preprocess the pictures, up to but without normalisation.
+
+    Parameters
+    ----------
+    rows
+        What to read.
+    preprocessing
+        The function that serving uses.
+
+    Returns
+    -------
+    numpy.ndarray
+        Shape ``(n, size_px, size_px)``, uint8, 255 for 1.0.
+
+    """
+    size = preprocessing.size_px
+    squares = np.empty((len(rows), size, size), dtype=np.uint8)
+    for index, row in enumerate(rows):
+        with Image.open(row.path) as picture:
+            pixels = np.asarray(picture.convert("L"), dtype=np.float32) / np.float32(UINT8_MAX)
+        squares[index] = np.rint(preprocessing.grey_square(pixels) * UINT8_MAX)
+    return squares
+
+
+def _rows_of(folder: Path, source: str) -> list[Row]:
+    """Read one source's table; a source that is not there gives no rows."""
+    table = folder / "metadata.csv"
+    if not table.is_file():
+        return []
+    with table.open(newline="", encoding="utf-8") as lines:
+        return [
+            Row(
+                source=source,
+                path=folder / record["file"],
+                patient=f"{source}:{record['patient_id']}",
+                labels=frozenset(filter(None, record["labels"].split("|"))),
+                licence=record["image_licence"],
+                duplicate_group=record.get("dup_group") or None,
+            )
+            for record in csv.DictReader(lines)
+        ]

@@ -1,0 +1,187 @@
+"""Splits by patient and near-duplicate group, and the check that nothing leaks."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from models.training.rows import Row
+
+# Two pictures whose thumbnails correlate more than this are one film, resized or re-windowed.
+# Chosen on the shared pictures: see docs/encoder.md.
+DUPLICATE_CORRELATION = 0.98
+_THUMBNAIL_SIDE_PX = 32
+
+
+class LeakError(ValueError):
+    """Two pictures of one patient, or two copies of one film, lie on two sides of a split."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Split:
+    """Indices of the rows on each side.
+
+    Attributes
+    ----------
+    train, validation, test
+        Shape ``(n,)``, ascending, 0-based, disjoint.
+
+    """
+
+    train: NDArray[np.intp]
+    validation: NDArray[np.intp]
+    test: NDArray[np.intp]
+
+
+def near_duplicate_pairs(
+    squares: NDArray[np.uint8], *, threshold: float = DUPLICATE_CORRELATION
+) -> list[tuple[int, int]]:
+    """Find pictures that are copies of each other, whatever their size or window.
+
+    Parameters
+    ----------
+    squares
+        Shape ``(n, rows, columns)``, uint8, preprocessed; sides divisible by 32.
+    threshold
+        Smallest correlation of two thumbnails.
+
+    Returns
+    -------
+    list of tuple
+        Pairs of indices, the smaller one first.
+
+    """
+    n, rows, columns = squares.shape
+    side = _THUMBNAIL_SIDE_PX
+    cells = squares.reshape(n, side, rows // side, side, columns // side)
+    thumbnails = cells.mean(axis=(2, 4), dtype=np.float32).reshape(n, -1)
+    thumbnails -= thumbnails.mean(axis=1, keepdims=True)
+    thumbnails /= np.maximum(np.linalg.norm(thumbnails, axis=1, keepdims=True), 1e-6)
+    first, second = np.nonzero(np.triu(thumbnails @ thumbnails.T >= threshold, k=1))
+    return list(zip(first.tolist(), second.tolist(), strict=True))
+
+
+def groups_of(rows: Sequence[Row], duplicates: Iterable[tuple[int, int]]) -> NDArray[np.intp]:
+    """Join rows of one patient, of one named duplicate group, and near-duplicates.
+
+    Parameters
+    ----------
+    rows
+        The pictures.
+    duplicates
+        Pairs of row indices, as `near_duplicate_pairs` finds them.
+
+    Returns
+    -------
+    numpy.ndarray
+        Shape ``(n,)``; the group of each row is the index of its first member.
+
+    """
+    parent = list(range(len(rows)))
+
+    def root(index: int) -> int:
+        while parent[index] != index:
+            parent[index] = parent[parent[index]]
+            index = parent[index]
+        return index
+
+    def join(first: int, second: int) -> None:
+        low, high = sorted((root(first), root(second)))
+        parent[high] = low
+
+    seen: dict[str, int] = {}
+    for index, row in enumerate(rows):
+        for key in _keys(row):
+            join(index, seen.setdefault(key, index))
+    for first, second in duplicates:
+        join(first, second)
+    return np.array([root(index) for index in range(len(rows))], dtype=np.intp)
+
+
+def split_by_group(
+    rows: Sequence[Row],
+    groups: NDArray[np.intp],
+    *,
+    seed: int,
+    test_share: float = 0.25,
+    validation_share: float = 0.1,
+) -> Split:
+    """Assign whole groups to a side, by a hash that does not depend on the other rows.
+
+    Parameters
+    ----------
+    rows
+        The pictures.
+    groups
+        Shape ``(n,)``, as `groups_of` gives them.
+    seed
+        Another seed gives another split.
+    test_share, validation_share
+        Expected shares of the groups; the rest is for training.
+
+    Returns
+    -------
+    Split
+        Free of leaks by construction; `refuse_leak` checks it again from the rows.
+
+    """
+    places = np.array([_place(f"{seed}:{rows[group].name}") for group in groups.tolist()])
+    return Split(
+        train=np.flatnonzero(places >= test_share + validation_share),
+        validation=np.flatnonzero(
+            (places >= test_share) & (places < test_share + validation_share)
+        ),
+        test=np.flatnonzero(places < test_share),
+    )
+
+
+def refuse_leak(
+    rows: Sequence[Row],
+    sides: Sequence[NDArray[np.intp]],
+    duplicates: Iterable[tuple[int, int]],
+) -> None:
+    """Raise if one patient or one film lies on two sides.
+
+    Parameters
+    ----------
+    rows
+        The pictures.
+    sides
+        Row indices of each side.
+    duplicates
+        Pairs of row indices that are near-duplicates.
+
+    Raises
+    ------
+    LeakError
+        Naming the two pictures, by source and file.
+
+    """
+    side_of = {int(row): number for number, side in enumerate(sides) for row in side}
+    seen: dict[str, int] = {}
+    pairs = list(duplicates)
+    for index in sorted(side_of):
+        pairs.extend((seen.setdefault(key, index), index) for key in _keys(rows[index]))
+    for first, second in pairs:
+        if side_of.get(first, -1) != side_of.get(second, -1) and {first, second} <= side_of.keys():
+            raise LeakError(f"{rows[first].name} and {rows[second].name} lie on two sides")
+
+
+def _keys(row: Row) -> list[str]:
+    """Name what must stay together with this row."""
+    keys = [f"patient:{row.patient}"]
+    if row.duplicate_group is not None:
+        keys.append(f"duplicate:{row.duplicate_group}")
+    return keys
+
+
+def _place(key: str) -> float:
+    """Map a text to [0, 1), evenly and for ever the same."""
+    return int.from_bytes(hashlib.sha256(key.encode()).digest()[:8]) / 2.0**64
