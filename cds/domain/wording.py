@@ -51,7 +51,8 @@ def ready_card_summary(study_label: str, time_text: str, n_patients: int) -> str
 
     """
     return checked_summary(
-        f"{study_label} {time_text}, not yet reported: comparison with {n_patients} past patients is ready."
+        f"{study_label} {time_text}, not yet reported: "
+        f"comparison with {count_text(n_patients, is_exported=True)} past patients is ready."
     )
 
 
