@@ -1,0 +1,11 @@
+# Thin: everything is in bootstrap.py, which also runs where make is missing.
+PYTHON ?= python3
+ARGS ?=
+
+.PHONY: demo test check test-train bench setup lock
+
+demo test check test-train bench setup:
+	@$(PYTHON) bootstrap.py $@ -- $(ARGS)
+
+lock: setup
+	@.venv/bin/python deploy/lock.py $(if $(UPGRADE),--upgrade)
