@@ -1,0 +1,97 @@
+"""Pictures at rest: AES-GCM encrypted files behind fsspec, named by a keyed hash."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import re
+import secrets
+from pathlib import Path
+from typing import Any
+
+import fsspec
+
+from cds.adapters.crypto import FieldCipher
+from cds.domain.errors import CdsError, Reason
+
+_KEY = re.compile(r"[0-9a-f]{64}")
+
+
+class EncryptedBlobStore:
+    """A folder or bucket of encrypted pictures; implements `cds.ports.BlobStore`.
+
+    The name of a blob is an HMAC of its content: equal bytes share a blob, and nobody without the
+    key can test whether a known picture is in the library.
+
+    Parameters
+    ----------
+    url
+        fsspec URL of the root, for example ``file:///var/lib/precedent/blobs`` or ``s3://bucket/x``.
+    name_key
+        ``KeyRing.subkey("blob-name")``.
+
+    """
+
+    def __init__(self, url: str, cipher: FieldCipher, name_key: bytes) -> None:
+        self._filesystem: Any
+        self._filesystem, root = fsspec.core.url_to_fs(url)
+        self._root = str(root).rstrip("/")
+        self._cipher = cipher
+        self._name_key = name_key
+        self._is_local = "file" in _protocols(self._filesystem)
+        if self._is_local:
+            Path(self._root).mkdir(parents=True, exist_ok=True, mode=0o700)
+
+    def put(self, content: bytes) -> str:
+        """Store bytes and return their key; bytes that are already there are not written again."""
+        key = hmac.new(self._name_key, content, hashlib.sha256).hexdigest()
+        path = self._path(key)
+        if self._filesystem.exists(path):
+            return key
+        self._filesystem.makedirs(path.rsplit("/", 1)[0], exist_ok=True)
+        sealed = self._cipher.encrypt(content, _place(key))
+        if (
+            self._is_local
+        ):  # an interrupted write must not leave half a picture under its final name
+            beside = Path(f"{path}.{secrets.token_hex(4)}.part")
+            beside.write_bytes(sealed)
+            beside.chmod(0o600)
+            beside.replace(path)
+        else:
+            self._filesystem.pipe_file(path, sealed)
+        return key
+
+    def get(self, key: str) -> bytes:
+        """Return the bytes.
+
+        Raises
+        ------
+        CdsError
+            NOT_FOUND if there are none; INVALID_CONFIGURATION if they do not decrypt.
+
+        """
+        try:
+            sealed = self._filesystem.cat_file(self._path(key))
+        except FileNotFoundError:
+            raise CdsError(Reason.NOT_FOUND, "There is no such picture in the store.") from None
+        return self._cipher.decrypt(sealed, _place(key))
+
+    def delete(self, key: str) -> None:
+        """Remove the bytes; absent is fine."""
+        path = self._path(key)
+        if self._filesystem.exists(path):
+            self._filesystem.rm_file(path)
+
+    def _path(self, key: str) -> str:
+        if not _KEY.fullmatch(key):
+            raise CdsError(Reason.NOT_FOUND, "There is no such picture in the store.")
+        return f"{self._root}/{key[:2]}/{key}"
+
+
+def _place(key: str) -> str:
+    return f"blob:{key}"
+
+
+def _protocols(filesystem: Any) -> tuple[str, ...]:  # noqa: ANN401  # fsspec is untyped
+    protocol = filesystem.protocol
+    return (protocol,) if isinstance(protocol, str) else tuple(protocol)

@@ -1,0 +1,1 @@
+"""Alembic migrations, applied by `cds.adapters.sql.engine.upgrade_to_head`."""

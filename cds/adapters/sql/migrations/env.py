@@ -1,0 +1,17 @@
+"""Alembic's entry: runs migrations on the connection that `upgrade_to_head` hands over."""
+
+from __future__ import annotations
+
+from alembic import context
+
+from cds.adapters.sql import door_models  # noqa: F401  # registers its tables
+from cds.adapters.sql.models import Table
+
+context.configure(
+    connection=context.config.attributes["connection"],
+    target_metadata=Table.metadata,
+    render_as_batch=True,
+    compare_type=True,
+)
+with context.begin_transaction():
+    context.run_migrations()
