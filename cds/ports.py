@@ -79,13 +79,16 @@ class ImageSource(Protocol):
 
     def retrieve_frames(
         self,
-        registration: EhrRegistration,
+        access: FhirAccess,
         study: StudyRef,
         *,
         patient_id_value: str | None,
         deadline: Deadline,
     ) -> tuple[PixelFrame, ...]:
         """Return the frames to compare, key frame first.
+
+        The caller's token goes to the PACS only where the PACS has the FHIR server's own origin
+        (SMART imaging access); elsewhere the registration's own PACS credentials are used.
 
         Raises
         ------

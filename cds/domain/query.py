@@ -102,6 +102,8 @@ class CaseQuery:
         Which door asked: ``hook``, ``launch``, ``api``, ``upload`` or ``cli``.
     as_of
         Aware UTC; nothing known later is used.
+    own_identifiers
+        Further (namespace, identifier) pairs of the same patient, to be excluded from the answer.
 
     """
 
@@ -113,6 +115,23 @@ class CaseQuery:
     frames: tuple[PixelFrame, ...] = ()
     weights: BlockWeights = BlockWeights()
     cutoff: int = DEFAULT_CUTOFF
+    own_identifiers: tuple[tuple[str, str], ...] = ()
+
+    def identifiers(self) -> frozenset[tuple[str, str]]:
+        """Return every (namespace, identifier) pair that names the query's own patient."""
+        pairs = set(self.own_identifiers)
+        if self.context is not None:
+            pairs |= {(i.system or "", i.value) for i in self.context.demographics.identifiers}
+        for frame in self.frames:
+            if frame.identity.patient_id_value:
+                pairs.add((frame.identity.issuer or "", frame.identity.patient_id_value))
+        return frozenset(pairs)
+
+    def study_instance_uids(self) -> frozenset[str]:
+        """Return the Study Instance UIDs that name the query's own study."""
+        named = {frame.identity.study_instance_uid for frame in self.frames}
+        named.add(self.study.study_instance_uid if self.study is not None else None)
+        return frozenset(uid for uid in named if uid)
 
     def __repr__(self) -> str:
         return f"CaseQuery({self.ehr_id}, {self.reason}, <redacted>)"

@@ -1,0 +1,36 @@
+"""Whether a query may be compared at all (CLINICAL 1.5, QA-1)."""
+
+from __future__ import annotations
+
+from cds.domain.case import AgeGroup
+from cds.domain.errors import CdsError, Reason
+from cds.domain.film import FilmFacts
+from cds.domain.query import CaseQuery
+
+SUPPORTED_MODALITIES = frozenset({"CR", "DX", "DR", "XR", "RG", "CT", "MR"})
+MIN_SIDE_PX = 64  # below, a picture is a thumbnail or an icon, not a film
+
+
+def check_fit(query: CaseQuery, film: FilmFacts) -> None:
+    """Refuse what must not be compared.
+
+    Raises
+    ------
+    CdsError
+        IMAGE_UNSUPPORTED for a child (until the library holds enough children), an unsupported
+        modality or a thumbnail; MISSING_CONTEXT with neither picture nor record.
+
+    """
+    if not query.frames and not film.used:
+        raise CdsError(
+            Reason.MISSING_CONTEXT, "There is neither a picture nor a record to compare."
+        )
+    if AgeGroup.from_age_years(film.facts.age_years) is AgeGroup.CHILD and query.frames:
+        raise CdsError(
+            Reason.IMAGE_UNSUPPORTED, "Patients under 18: the library holds too few of that age."
+        )
+    for frame in query.frames[:1]:
+        if frame.modality is not None and frame.modality not in SUPPORTED_MODALITIES:
+            raise CdsError(Reason.IMAGE_UNSUPPORTED, "Image type not supported.")
+        if min(frame.pixels.shape) < MIN_SIDE_PX:
+            raise CdsError(Reason.IMAGE_UNSUPPORTED, "The picture is too small to compare.")
