@@ -1,4 +1,4 @@
-"""From an access right to an answer: read the record, fetch and bind the pictures, compare, keep."""
+"""From an access right to an answer: read the record, bind the pictures, compare, keep."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from cds.domain.film import FilmFacts, film_facts
 from cds.domain.fitness import SUPPORTED_MODALITIES
 from cds.domain.generation import IndexPassport
 from cds.domain.identity import check_identity
+from cds.domain.launch import LaunchAnalysis, StudyHint
 from cds.domain.patient import ClinicalContext
 from cds.domain.pixels import PixelFrame
 from cds.domain.query import BlockWeights, CaseQuery
@@ -56,44 +57,6 @@ class HookAnalysis:
     report: CaseReport | None = None
     failure: CdsError | None = None
     is_pending: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class StudyHint:
-    """Which study a launch is about; taken from appContext or fhirContext, never trusted as access."""
-
-    study_instance_uid: str | None = None
-    accession_number: str | None = None
-    imaging_study_id: str | None = None
-
-    def names(self, study: StudyRef) -> bool:
-        """Tell whether `study`, which the user's own FHIR answer listed, is the one meant."""
-        pairs = (
-            (self.study_instance_uid, study.study_instance_uid),
-            (self.accession_number, study.accession_number),
-            (self.imaging_study_id, study.imaging_study_id),
-        )
-        return any(mine is not None and mine == theirs for mine, theirs in pairs)
-
-
-@dataclass(frozen=True, slots=True)
-class LaunchAnalysis:
-    """What the app shows after a launch.
-
-    Attributes
-    ----------
-    study
-        The study that was meant; None when the app must offer the choice of `studies`.
-    studies
-        Every study that the user's own FHIR answer listed, newest first.
-
-    """
-
-    context: ClinicalContext
-    studies: tuple[StudyRef, ...]
-    study: StudyRef | None = None
-    report: CaseReport | None = None
-    failure: CdsError | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -246,7 +209,7 @@ class Analyst:
     def _answer(
         self, access: FhirAccess, query: CaseQuery, deadline: Deadline
     ) -> tuple[CaseReport, CdsError | None]:
-        """Return a kept answer, with the failure if nothing could be assessed; DEADLINE is raised."""
+        """Return a kept answer, with the failure if any; a missed deadline is raised."""
         film = film_facts(query.context, query.study, as_of=query.as_of)
         setting = self._setting(access.registration.stage.value)
         failure: CdsError | None = None

@@ -19,9 +19,9 @@ class StudyHint:
     Examples
     --------
     >>> hint = StudyHint(study_instance_uid="1.2.3")
-    >>> hint.points_at(StudyRef(study_instance_uid="1.2.3"))
+    >>> hint.names(StudyRef(study_instance_uid="1.2.3"))
     True
-    >>> hint.points_at(StudyRef(study_instance_uid="1.2.4"))
+    >>> hint.names(StudyRef(study_instance_uid="1.2.4"))
     False
 
     """
@@ -34,7 +34,7 @@ class StudyHint:
         if not (self.study_instance_uid or self.accession_number or self.imaging_study_id):
             raise ValueError("a hint names a study in at least one way")
 
-    def points_at(self, study: StudyRef) -> bool:
+    def names(self, study: StudyRef) -> bool:
         """Tell whether every part that both sides have agrees, and at least one does."""
         pairs = (
             (self.study_instance_uid, study.study_instance_uid),
@@ -54,22 +54,21 @@ class LaunchAnalysis:
 
     Attributes
     ----------
-    study
-        The study that the answer is about; None if the user has to choose one of `studies`, or
-        there is none.
     studies
-        Every study of a supported kind that this user may see, newest first.
+        Every study that the user's own FHIR answer listed, newest first.
+    study
+        The study that was meant; None if the user has to choose one of `studies`, or there is none.
     report
-        None if `study` is None, or `failure` came before an answer could be composed.
+        None if `study` is None.
     failure
-        Why the study was not compared, where that was more than an abstention.
+        Why the study could not be assessed.
 
     """
 
     context: ClinicalContext
-    study: StudyRef | None
     studies: tuple[StudyRef, ...]
-    report: CaseReport | None
+    study: StudyRef | None = None
+    report: CaseReport | None = None
     failure: CdsError | None = None
 
     def __repr__(self) -> str:
