@@ -1,0 +1,81 @@
+"""The decoding process: reads untrusted pictures from its standard input's socket, one by one.
+
+Started by `decode_process`; it holds no secret, no key and no environment of its parent, and runs
+under resource limits. Whatever breaks here breaks one picture.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import resource
+import socket
+from typing import Any
+
+import numpy as np
+
+from cds.adapters.decode_wire import WireClosedError, receive_message, send_message
+from cds.adapters.dicom_decoding import UNREADABLE, DecodeLimits, decoded_frame
+from cds.adapters.picture_decoding import decoded_picture
+from cds.domain.errors import CdsError, Reason
+
+OPEN_FILES = 32
+CPU_HEADROOM_S = 5
+
+
+def serve(channel: socket.socket, max_bytes: int) -> None:
+    """Answer requests until the parent closes the channel."""
+    send_message(channel, {"ready": True}, b"")
+    while True:
+        try:
+            header, content = receive_message(channel, max_payload_bytes=max_bytes)
+        except (WireClosedError, OSError):
+            return
+        reply, payload = answer(header, bytes(content))
+        send_message(channel, reply, payload)
+
+
+def answer(header: dict[str, Any], content: bytes) -> tuple[dict[str, Any], memoryview]:
+    """Decode one picture; whatever goes wrong becomes a reason."""
+    try:
+        limits = DecodeLimits(**header["limits"])
+        _allow_cpu(limits.timeout_s)
+        if header["kind"] == "dicom":
+            frame = decoded_frame(content, limits)
+        else:
+            frame = decoded_picture(content, limits)
+    except CdsError as error:
+        return {"reason": error.reason.value, "sentence": error.sentence}, memoryview(b"")
+    except Exception:  # noqa: BLE001  # outermost boundary of this process
+        return {"reason": Reason.IMAGE_UNREADABLE.value, "sentence": UNREADABLE}, memoryview(b"")
+    rows, columns = frame.pixels.shape
+    reply = {"shape": [rows, columns], "attributes": frame.attributes.to_json()}
+    return reply, np.ascontiguousarray(frame.pixels).data.cast("B")
+
+
+def confine(limits: DecodeLimits) -> None:
+    """Lower this process's own limits: memory, files, no core dump, nothing written."""
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
+    resource.setrlimit(resource.RLIMIT_NOFILE, (OPEN_FILES, OPEN_FILES))
+    resource.setrlimit(resource.RLIMIT_AS, (limits.memory_bytes, limits.memory_bytes))
+
+
+def main() -> None:
+    """Confine the process and serve the socket that is its standard input."""
+    logging.disable(logging.CRITICAL)  # pydicom's log lines may quote values
+    limits = DecodeLimits()
+    confine(limits)
+    with socket.socket(fileno=os.dup(0)) as channel:
+        serve(channel, limits.max_bytes)
+
+
+def _allow_cpu(timeout_s: float) -> None:
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    allowed_s = int(used.ru_utime + used.ru_stime + timeout_s) + CPU_HEADROOM_S
+    _, hard = resource.getrlimit(resource.RLIMIT_CPU)
+    resource.setrlimit(resource.RLIMIT_CPU, (allowed_s, hard))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,230 @@
+"""DICOM bytes -> the frame to compare, inside whichever process is called (see decode_process)."""
+
+from __future__ import annotations
+
+import logging
+import struct
+import warnings
+import zlib
+from dataclasses import dataclass
+from io import BytesIO
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pydicom
+from pydicom import uid
+from pydicom.errors import BytesLengthException, InvalidDicomError
+from pydicom.pixels.processing import apply_color_lut
+from pydicom.pixels.utils import pixel_array
+
+from cds.adapters.dicom_attributes import DecodedFrame, attributes_of
+from cds.adapters.dicom_codecs import register, sign_extended
+from cds.adapters.dicom_pixels import luminance, shown_from_stored
+from cds.domain.errors import CdsError, Reason
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+logging.getLogger("pydicom").setLevel(logging.CRITICAL)  # its warnings quote values
+
+PREAMBLE_BYTES = 128
+OWN_MANUFACTURER = "precedent"  # results of ours are never read back (CLINICAL 3.1)
+
+# Objects with pixel data that are no picture of a patient's body.
+NOT_PICTURES = frozenset({"SEG", "RTDOSE", "RTSTRUCT", "RTPLAN", "PR", "KO", "SR", "DOC", "REG"})
+_NATIVE = frozenset(
+    {
+        uid.ImplicitVRLittleEndian,
+        uid.ExplicitVRLittleEndian,
+        uid.DeflatedExplicitVRLittleEndian,
+        uid.ExplicitVRBigEndian,
+    }
+)
+# What pydicom, numpy, zlib and the codecs raise on bytes that break the Standard.
+BROKEN = (
+    BytesLengthException,
+    InvalidDicomError,
+    ArithmeticError,
+    AttributeError,
+    EOFError,
+    LookupError,
+    MemoryError,
+    OSError,
+    RuntimeError,
+    TypeError,
+    ValueError,
+    struct.error,
+    zlib.error,
+)
+UNKNOWN_SYNTAX = "The picture cannot be compared. Its transfer syntax is not supported."
+UNREADABLE = "The picture cannot be read: the file is damaged or incomplete."
+NOT_DICOM = "The file is not a DICOM object."
+
+
+@dataclass(frozen=True, slots=True)
+class DecodeLimits:
+    """What a picture may cost.
+
+    Attributes
+    ----------
+    max_bytes
+        Of the object, and of its inflated form.
+    max_frame_px
+        Rows x columns; the largest digital films have about 20 million pixels.
+    max_volume_px
+        Rows x columns x frames; only one frame is decoded.
+    memory_bytes
+        Address space of the decoding process.
+    timeout_s
+        For one object, once the decoding process is ready.
+
+    """
+
+    max_bytes: int = 256 * 1024 * 1024
+    max_frame_px: int = 50_000_000
+    max_volume_px: int = 2_000_000_000
+    memory_bytes: int = 4 * 1024**3
+    timeout_s: float = 20.0
+
+
+DEFAULT_LIMITS = DecodeLimits()
+
+
+def decoded_frame(content: bytes, limits: DecodeLimits) -> DecodedFrame:
+    """Decode the key frame of a DICOM object.
+
+    Parameters
+    ----------
+    content
+        A whole DICOM object; untrusted.
+    limits
+        Checked before anything is decoded.
+
+    Returns
+    -------
+    DecodedFrame
+        The key frame: the only one, or the middle one of several.
+
+    Raises
+    ------
+    CdsError
+        IMAGE_UNREADABLE if this is no DICOM object, is damaged or exceeds the limits;
+        IMAGE_UNSUPPORTED if it holds no picture, or in a form that is not supported.
+
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # pydicom's warnings quote values
+        try:
+            return _decoded(content, limits)
+        except NotImplementedError as error:
+            raise CdsError(Reason.IMAGE_UNSUPPORTED, UNKNOWN_SYNTAX) from error
+        except BROKEN as error:
+            raise CdsError(Reason.IMAGE_UNREADABLE, UNREADABLE) from error
+
+
+def _decoded(content: bytes, limits: DecodeLimits) -> DecodedFrame:
+    dataset = _parsed(content, limits)
+    _refuse_what_is_no_picture(dataset)
+    n_frames = _checked_frames(dataset, limits)
+    register()
+    key_index = n_frames // 2
+    stored = _stored_pixels(dataset, key_index)
+    if stored.ndim == 3:
+        bits = 8 * stored.dtype.itemsize
+        if dataset.PhotometricInterpretation != "PALETTE COLOR":
+            bits = int(dataset.BitsStored)
+        shown = luminance(stored, white=2**bits - 1)
+    elif stored.ndim == 2:
+        shown = shown_from_stored(stored, dataset, key_index)
+    else:
+        raise _unsupported("Its samples are neither grey nor colour.")
+    return DecodedFrame(shown, attributes_of(dataset, key_index, n_frames))
+
+
+def _parsed(content: bytes, limits: DecodeLimits) -> pydicom.Dataset:
+    if len(content) > limits.max_bytes:
+        raise CdsError(
+            Reason.IMAGE_UNREADABLE,
+            f"The object is larger than {limits.max_bytes // 1024**2} MB.",
+        )
+    _refuse_bomb(content, limits)
+    has_preamble = content[PREAMBLE_BYTES : PREAMBLE_BYTES + 4] == b"DICM"
+    # Older archives leave the preamble out: such a file begins with an element of group 2 or 8.
+    if not has_preamble and content[:2] not in {b"\x02\x00", b"\x08\x00", b"\x00\x08"}:
+        raise CdsError(Reason.IMAGE_UNREADABLE, NOT_DICOM)
+    try:
+        dataset = pydicom.dcmread(BytesIO(content), force=not has_preamble)
+    except InvalidDicomError as error:
+        raise CdsError(Reason.IMAGE_UNREADABLE, NOT_DICOM) from error
+    if not len(dataset):
+        raise CdsError(Reason.IMAGE_UNREADABLE, NOT_DICOM)
+    _complete_transfer_syntax(dataset)
+    return dataset
+
+
+def _complete_transfer_syntax(dataset: pydicom.Dataset) -> None:
+    meta = getattr(dataset, "file_meta", None)
+    if meta is None:
+        dataset.file_meta = meta = pydicom.dataset.FileMetaDataset()
+    if "TransferSyntaxUID" in meta:
+        return
+    is_implicit, is_little = dataset.original_encoding
+    if not is_little:
+        meta.TransferSyntaxUID = uid.ExplicitVRBigEndian
+    else:
+        meta.TransferSyntaxUID = (
+            uid.ImplicitVRLittleEndian if is_implicit else uid.ExplicitVRLittleEndian
+        )
+
+
+def _refuse_bomb(content: bytes, limits: DecodeLimits) -> None:
+    """Refuse a deflated object that inflates beyond the limit, before pydicom inflates it."""
+    head = content[: PREAMBLE_BYTES + 1024]
+    if uid.DeflatedExplicitVRLittleEndian.encode() not in head or content[128:132] != b"DICM":
+        return
+    (group_length,) = struct.unpack("<I", content[140:144])
+    inflater = zlib.decompressobj(-zlib.MAX_WBITS)
+    inflater.decompress(content[144 + group_length :], limits.max_bytes)
+    if inflater.unconsumed_tail:
+        raise CdsError(Reason.IMAGE_UNREADABLE, "The object inflates beyond the size limit.")
+
+
+def _refuse_what_is_no_picture(dataset: pydicom.Dataset) -> None:
+    if OWN_MANUFACTURER in str(dataset.get("Manufacturer", "")).casefold():
+        raise _unsupported("It is a result of this software.")
+    if dataset.get("Modality") in NOT_PICTURES or "PixelData" not in dataset:
+        raise _unsupported("The object holds no picture.")
+
+
+def _checked_frames(dataset: pydicom.Dataset, limits: DecodeLimits) -> int:
+    rows, columns = int(dataset.Rows), int(dataset.Columns)
+    n_frames = int(dataset.get("NumberOfFrames") or 1)
+    if rows < 1 or columns < 1 or n_frames < 1:
+        raise CdsError(Reason.IMAGE_UNREADABLE, UNREADABLE)
+    if rows * columns > limits.max_frame_px or rows * columns * n_frames > limits.max_volume_px:
+        raise CdsError(Reason.IMAGE_UNREADABLE, "The picture has more pixels than the limit.")
+    return n_frames
+
+
+def _stored_pixels(dataset: pydicom.Dataset, frame_index: int) -> NDArray[Any]:
+    samples = np.asarray(pixel_array(dataset, index=frame_index))
+    photometric = dataset.get("PhotometricInterpretation")
+    if photometric == "PALETTE COLOR":
+        return np.asarray(apply_color_lut(samples, dataset))
+    if samples.ndim == 2 and dataset.file_meta.TransferSyntaxUID in _NATIVE:
+        return _without_unused_bits(samples, dataset)
+    return samples
+
+
+def _without_unused_bits(samples: NDArray[Any], dataset: pydicom.Dataset) -> NDArray[Any]:
+    """Drop what older devices keep above the High Bit, for example overlay planes."""
+    bits_stored, bits_allocated = int(dataset.BitsStored), int(dataset.BitsAllocated)
+    if not 1 < bits_stored < bits_allocated or samples.dtype.kind not in "iu":
+        return samples
+    if int(dataset.get("PixelRepresentation") or 0) == 1:
+        return sign_extended(samples, bits_stored)
+    return samples & ((1 << bits_stored) - 1)
+
+
+def _unsupported(why: str) -> CdsError:
+    return CdsError(Reason.IMAGE_UNSUPPORTED, f"The picture cannot be compared. {why}")
