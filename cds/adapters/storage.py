@@ -1,0 +1,112 @@
+"""Everything that is kept at rest, opened from the settings in one place."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from sqlalchemy import Engine
+
+from cds.adapters.audit_log import SqlAuditTrail
+from cds.adapters.blobs import EncryptedBlobStore
+from cds.adapters.crypto import FieldCipher, KeyRing, create_key_ring, load_key_ring
+from cds.adapters.identity_keys import HmacIdentityKeys
+from cds.adapters.registrations import SqlRegistrations
+from cds.adapters.result_store import SqlResultStore
+from cds.adapters.sql.case_catalogue import SqlCaseCatalogue
+from cds.adapters.sql.case_rows import CaseRows
+from cds.adapters.sql.data_keys import has_data_keys, open_field_cipher
+from cds.adapters.sql.embeddings import SqlEmbeddings
+from cds.adapters.sql.engine import is_at_head, open_database, upgrade_to_head
+from cds.domain.errors import CdsError, Reason
+from cds.ports import Clock
+from cds.settings import Settings
+
+
+class SystemClock:
+    """The computer's time."""
+
+    def now(self) -> datetime:
+        """Return the aware UTC time."""
+        return datetime.now(UTC)
+
+
+@dataclass(frozen=True, slots=True)
+class Storage:
+    """The database, the blobs and what lies over them, with one cipher and one set of keys."""
+
+    engine: Engine
+    cipher: FieldCipher
+    keys: HmacIdentityKeys
+    blobs: EncryptedBlobStore
+    catalogue: SqlCaseCatalogue
+    embeddings: SqlEmbeddings
+    results: SqlResultStore
+    registrations: SqlRegistrations
+    audit: SqlAuditTrail
+
+
+def initialise(settings: Settings) -> None:
+    """Make the state folder, the key file and the database; what is there already stays.
+
+    Raises
+    ------
+    CdsError
+        INVALID_CONFIGURATION if the database holds encrypted data and its key file is missing, or
+        if either cannot be read.
+
+    """
+    settings.state_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+    engine = open_database(settings)
+    if not settings.effective_key_file.exists() and has_data_keys(engine):
+        raise CdsError(
+            Reason.INVALID_CONFIGURATION,
+            "The database holds encrypted data, but its key file is missing. Restore the key "
+            "file (PRECEDENT_KEY_FILE) from its backup; a new key could not read the data.",
+        )
+    ring = create_key_ring(settings.effective_key_file)
+    upgrade_to_head(engine)
+    open_field_cipher(engine, ring)
+    engine.dispose()
+
+
+def open_storage(settings: Settings, clock: Clock | None = None) -> Storage:
+    """Open what `initialise` made.
+
+    Raises
+    ------
+    CdsError
+        INVALID_CONFIGURATION if there is no key file, it belongs to another database, or the
+        database lacks migrations; the sentence says what to run.
+
+    """
+    ring = load_key_ring(settings.effective_key_file)
+    engine = open_database(settings)
+    if not is_at_head(engine):
+        raise CdsError(
+            Reason.INVALID_CONFIGURATION,
+            "The database is not at this version's schema; run `precedent init`.",
+        )
+    return storage_over(settings, engine, ring, clock or SystemClock())
+
+
+def storage_over(settings: Settings, engine: Engine, ring: KeyRing, clock: Clock) -> Storage:
+    """Return the repositories over an open database."""
+    cipher = open_field_cipher(engine, ring)
+    keys = HmacIdentityKeys(ring.subkey("identity"))
+    rows = CaseRows(cipher, ring.subkey("content"))
+    return Storage(
+        engine=engine,
+        cipher=cipher,
+        keys=keys,
+        blobs=EncryptedBlobStore(_blob_url(settings), cipher, ring.subkey("blob-name")),
+        catalogue=SqlCaseCatalogue(engine, rows),
+        embeddings=SqlEmbeddings(engine, rows, cipher),
+        results=SqlResultStore(engine, cipher, keys),
+        registrations=SqlRegistrations(engine, cipher, clock),
+        audit=SqlAuditTrail(engine, clock),
+    )
+
+
+def _blob_url(settings: Settings) -> str:
+    return settings.blob_url or f"file://{settings.state_dir.resolve() / 'blobs'}"
