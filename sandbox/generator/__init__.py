@@ -1,0 +1,1 @@
+"""Synthetic patients with radiographs: pictures projected physically, records drawn from tables."""

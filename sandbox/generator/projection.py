@@ -1,0 +1,173 @@
+"""Geometry of the projection: millimetres to pixels, chords of solids, tubes laid down as path lengths."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+from scipy import ndimage
+
+FloatMap = npt.NDArray[np.float32]
+Interval = tuple[FloatMap, FloatMap]
+
+
+@dataclass(frozen=True, slots=True)
+class Plane:
+    """The detector seen from the patient: a square grid in mm, tilted and shifted a little.
+
+    Attributes
+    ----------
+    rows, columns
+        Size of the picture in pixels; row 0 is the top.
+    pixel_mm
+        Edge of a pixel in the patient's plane.
+    tilt_deg
+        Rotation of the patient in the plane of the picture.
+    centre_mm
+        (x, y) of the picture's middle in the patient's system.
+
+    """
+
+    rows: int
+    columns: int
+    pixel_mm: float
+    tilt_deg: float = 0.0
+    centre_mm: tuple[float, float] = (0.0, 0.0)
+
+    def grid(self) -> tuple[FloatMap, FloatMap]:
+        """Return x and y in mm of every pixel centre, each of shape (rows, columns)."""
+        across = (np.arange(self.columns, dtype=np.float32) - (self.columns - 1) / 2) * self.pixel_mm
+        down = (np.arange(self.rows, dtype=np.float32) - (self.rows - 1) / 2) * self.pixel_mm
+        cos, sin = np.cos(np.deg2rad(self.tilt_deg)), np.sin(np.deg2rad(self.tilt_deg))
+        x = cos * across[None, :] + sin * down[:, None] + self.centre_mm[0]
+        y = -sin * across[None, :] + cos * down[:, None] + self.centre_mm[1]
+        return x.astype(np.float32), y.astype(np.float32)
+
+    def to_pixels(
+        self, x_mm: npt.ArrayLike, y_mm: npt.ArrayLike
+    ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+        """Return fractional (column, row) of points given in mm; pixel centres are whole numbers."""
+        dx = np.asarray(x_mm, dtype=np.float64) - self.centre_mm[0]
+        dy = np.asarray(y_mm, dtype=np.float64) - self.centre_mm[1]
+        cos, sin = np.cos(np.deg2rad(self.tilt_deg)), np.sin(np.deg2rad(self.tilt_deg))
+        column = (cos * dx - sin * dy) / self.pixel_mm + (self.columns - 1) / 2
+        row = (sin * dx + cos * dy) / self.pixel_mm + (self.rows - 1) / 2
+        return column, row
+
+    def lay(self, x_mm: npt.ArrayLike, y_mm: npt.ArrayLike, volume_mm3: npt.ArrayLike) -> FloatMap:
+        """Lay small volumes down as path length, shared bilinearly between four pixels.
+
+        Returns
+        -------
+        numpy.ndarray
+            Shape (rows, columns), float32, mm of material along the ray.
+
+        """
+        column, row = self.to_pixels(np.ravel(x_mm), np.ravel(y_mm))
+        weight = np.ravel(np.asarray(volume_mm3, dtype=np.float64)) / self.pixel_mm**2
+        inside = (column > 0) & (column < self.columns - 1) & (row > 0) & (row < self.rows - 1)
+        column, row, weight = column[inside], row[inside], weight[inside]
+        left, top = column.astype(np.int64), row.astype(np.int64)
+        right_share, low_share = column - left, row - top
+        flat = top * self.columns + left
+        size = self.rows * self.columns
+        total = np.bincount(flat, weight * (1 - right_share) * (1 - low_share), size)
+        total += np.bincount(flat + 1, weight * right_share * (1 - low_share), size)
+        total += np.bincount(flat + self.columns, weight * (1 - right_share) * low_share, size)
+        total += np.bincount(flat + self.columns + 1, weight * right_share * low_share, size)
+        return total.reshape(self.rows, self.columns).astype(np.float32)
+
+
+def overlap(one: Interval, other: Interval) -> Interval:
+    """Return the common part of two depth intervals per pixel; empty where low >= high."""
+    return np.maximum(one[0], other[0]), np.minimum(one[1], other[1])
+
+
+def length(interval: Interval) -> FloatMap:
+    """Return the length in mm of an interval per pixel, zero where it is empty."""
+    return np.maximum(interval[1] - interval[0], 0)
+
+
+def length_of_union(a: Interval, b: Interval, c: Interval) -> FloatMap:
+    """Return the length of the union of three depth intervals per pixel."""
+    ab, ac, bc = overlap(a, b), overlap(a, c), overlap(b, c)
+    single = length(a) + length(b) + length(c)
+    double = length(ab) + length(ac) + length(bc)
+    return single - double + length(overlap(ab, c))
+
+
+def half_chord(inside: FloatMap, half_depth_mm: float) -> FloatMap:
+    """Return the half depth of an ellipsoid where `inside` is 1 minus the in-plane quadratic form."""
+    return half_depth_mm * np.sqrt(np.maximum(inside, 0))
+
+
+def ellipse_inside(
+    x: FloatMap,
+    y: FloatMap,
+    centre: tuple[float, float],
+    axes: tuple[float, float],
+    tilt_deg: float = 0.0,
+) -> FloatMap:
+    """Return 1 minus the quadratic form of a tilted ellipse: 1 in the middle, 0 on its edge."""
+    cos, sin = np.cos(np.deg2rad(tilt_deg)), np.sin(np.deg2rad(tilt_deg))
+    dx, dy = x - np.float32(centre[0]), y - np.float32(centre[1])
+    u = (dx * np.float32(cos) + dy * np.float32(sin)) / np.float32(axes[0])
+    v = (dy * np.float32(cos) - dx * np.float32(sin)) / np.float32(axes[1])
+    return 1 - u * u - v * v
+
+
+def smooth_step(value: FloatMap, low: float, high: float) -> FloatMap:
+    """Return 0 below `low`, 1 above `high`, a cubic between."""
+    t = np.clip((value - np.float32(low)) / np.float32(high - low), 0, 1)
+    return t * t * (3 - 2 * t)
+
+
+def resize(values: FloatMap, rows: int, columns: int) -> FloatMap:
+    """Resample a map bicubically to (rows, columns)."""
+    picture = Image.fromarray(np.ascontiguousarray(values, dtype=np.float32))
+    return np.asarray(picture.resize((columns, rows), Image.Resampling.BICUBIC), dtype=np.float32)
+
+
+def blur(values: FloatMap, sigma_px: float) -> FloatMap:
+    """Blur with a Gaussian; wide ones on a reduced grid, which nobody can tell apart."""
+    step = max(int(sigma_px // 4), 1)
+    if step == 1:
+        return ndimage.gaussian_filter(values, sigma_px, mode="nearest", truncate=3.0)
+    rows, columns = values.shape
+    picture = Image.fromarray(np.ascontiguousarray(values, dtype=np.float32))
+    small = np.asarray(
+        picture.resize((columns // step, rows // step), Image.Resampling.BOX), dtype=np.float32
+    )
+    wide = ndimage.gaussian_filter(small, sigma_px / step, mode="nearest", truncate=3.0)
+    return resize(wide, rows, columns)
+
+
+def cloud(rng: np.random.Generator, shape: tuple[int, int], grain_px: float, octaves: int = 3) -> FloatMap:
+    """Draw a smooth random field of zero mean and unit deviation.
+
+    Parameters
+    ----------
+    rng
+        Source of randomness.
+    shape
+        (rows, columns) of the result.
+    grain_px
+        Size of the largest structures in pixels; each further octave is half of it.
+    octaves
+        Number of octaves, each of 0.6 times the amplitude of the one before.
+
+    Returns
+    -------
+    numpy.ndarray
+        Shape `shape`, float32.
+
+    """
+    total = np.zeros(shape, dtype=np.float32)
+    for octave in range(octaves):
+        size = max(grain_px / 2**octave, 1.5)
+        rows, columns = int(shape[0] / size) + 3, int(shape[1] / size) + 3
+        field = rng.standard_normal((rows, columns), dtype=np.float32)
+        total += np.float32(0.6**octave) * resize(field, *shape)
+    return (total - total.mean()) / (total.std() + np.float32(1e-6))
