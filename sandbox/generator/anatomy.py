@@ -170,6 +170,7 @@ def _heart_interval(x: FloatMap, y: FloatMap, habitus: Habitus, posture: Posture
         ((dx + 18 * wide, cy - 106), (20.5 * wide, 21 * wide), 0.0, -6.0, 44.0),
         ((dx - 13 * wide, cy - 84), (17 * wide, 92), 1.5, 12.0, 40.0),
         ((dx + 2, cy - 128), (25 * wide, 104), 0.0, 6.0, 62.0),
+        ((dx + 6, cy + 22), (30 * wide, 62), 0.0, 6.0, 66.0),
     )
     low = np.full(x.shape, 1e3, dtype=np.float32)
     high = np.full(x.shape, -1e3, dtype=np.float32)
@@ -192,9 +193,10 @@ def _spine_interval(x: FloatMap, y: FloatMap, habitus: Habitus, posture: Posture
     bend = 12.0 + 9.0 * np.clip((habitus.age_years - 50) / 40, 0, 1)
     aorta_x = 0.6 * posture.shift_mm + posture.shear(-40) + bend - 0.055 * (y + 50)
     aorta_inside = 1 - ((x - aorta_x) / np.float32(14.0)) ** 2
-    aorta_half = 9 * np.sqrt(np.maximum(aorta_inside, 0)) * np.clip((y + 66) / 40, 0, 1) ** 0.5
-    top = np.maximum(spine, np.where(aorta_half > 0, -42 + aorta_half, -1e3))
-    hit = (inside > 0) | (aorta_half > 0)
+    bulge = np.sqrt(np.maximum(aorta_inside, 0)) * np.clip((y + 66) / 40, 0, 1) ** 0.5
+    aorta = back + (-30.0 - back) * bulge
+    top = np.maximum(spine, aorta)
+    hit = (inside > 0) | (bulge > 0)
     low = np.where(hit, np.float32(back - 5), np.float32(1e3))
     return low.astype(np.float32), np.where(hit, top, np.float32(-1e3)).astype(np.float32)
 

@@ -123,7 +123,7 @@ def _develop(density: FloatMap, technique: Technique) -> StoredMap:
     p, film = thorax("physics"), thorax("film")
     base = blur(density, p["detail_sigma_px"])
     shown = base + np.float32(p["detail_gain"]) * (density - base)
-    middle = shown[40:-60:4, 50:-50:4]
+    middle = shown[70:-90:4, 90:-90:4]
     low, high = np.percentile(middle[middle > p["body_density"]], [6.0, 97.0])
     scaled = (shown - low) / max(float(high - low), 0.5)
     curve = 0.55 + technique.contrast * p["curve_slope"] * (scaled - 0.52) + technique.brightness

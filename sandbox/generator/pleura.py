@@ -40,7 +40,7 @@ def draw_pneumothorax(scene: Scene, spec: SignSpec, rng: np.random.Generator) ->
     line = np.exp(-((inside / 0.95) ** 2)) * hemithorax
     scene.extra += (4.2 * line).astype(np.float32)
     remaining = smooth_step(inside, -0.7, 0.7) * hemithorax
-    scene.add_fill(remaining * np.float32(0.06 + 0.45 * spec.size**2))
+    scene.add_fill(remaining * np.float32(0.05 + 0.32 * spec.size**2))
     scene.record(spec.kind, PLACE_CODES[spec.place], spec.side, outside * (outside > 0.5))
 
 

@@ -47,13 +47,14 @@ class Plane:
 
     def to_pixels(
         self, x_mm: npt.ArrayLike, y_mm: npt.ArrayLike
-    ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    ) -> tuple[npt.NDArray[np.floating], npt.NDArray[np.floating]]:
         """Return fractional (column, row) of points given in mm; pixel centres are whole numbers."""
-        dx = np.asarray(x_mm, dtype=np.float64) - self.centre_mm[0]
-        dy = np.asarray(y_mm, dtype=np.float64) - self.centre_mm[1]
-        cos, sin = np.cos(np.deg2rad(self.tilt_deg)), np.sin(np.deg2rad(self.tilt_deg))
-        column = (cos * dx - sin * dy) / self.pixel_mm + (self.columns - 1) / 2
-        row = (sin * dx + cos * dy) / self.pixel_mm + (self.rows - 1) / 2
+        dx = np.asarray(x_mm) - self.centre_mm[0]
+        dy = np.asarray(y_mm) - self.centre_mm[1]
+        cos = float(np.cos(np.deg2rad(self.tilt_deg))) / self.pixel_mm
+        sin = float(np.sin(np.deg2rad(self.tilt_deg))) / self.pixel_mm
+        column = cos * dx - sin * dy + (self.columns - 1) / 2
+        row = sin * dx + cos * dy + (self.rows - 1) / 2
         return column, row
 
     def lay(self, x_mm: npt.ArrayLike, y_mm: npt.ArrayLike, volume_mm3: npt.ArrayLike) -> FloatMap:
@@ -65,18 +66,23 @@ class Plane:
             Shape (rows, columns), float32, mm of material along the ray.
 
         """
-        column, row = self.to_pixels(np.ravel(x_mm), np.ravel(y_mm))
-        weight = np.ravel(np.asarray(volume_mm3, dtype=np.float64)) / self.pixel_mm**2
+        column, row = self.to_pixels(
+            np.ravel(np.asarray(x_mm, dtype=np.float32)), np.ravel(np.asarray(y_mm, dtype=np.float32))
+        )
+        weight = np.ravel(np.asarray(volume_mm3, dtype=np.float32)) / np.float32(self.pixel_mm**2)
         inside = (column > 0) & (column < self.columns - 1) & (row > 0) & (row < self.rows - 1)
         column, row, weight = column[inside], row[inside], weight[inside]
-        left, top = column.astype(np.int64), row.astype(np.int64)
-        right_share, low_share = column - left, row - top
-        flat = top * self.columns + left
+        left, top = np.floor(column), np.floor(row)
+        flat = (top * np.float32(self.columns) + left).astype(np.int64)
+        low_weight = weight * (row - top)
+        high_weight = weight - low_weight
+        right_share = column - left
         size = self.rows * self.columns
-        total = np.bincount(flat, weight * (1 - right_share) * (1 - low_share), size)
-        total += np.bincount(flat + 1, weight * right_share * (1 - low_share), size)
-        total += np.bincount(flat + self.columns, weight * (1 - right_share) * low_share, size)
-        total += np.bincount(flat + self.columns + 1, weight * right_share * low_share, size)
+        upper_right, lower_right = high_weight * right_share, low_weight * right_share
+        total = np.bincount(flat, high_weight - upper_right, size)
+        total[1:] += np.bincount(flat, upper_right, size)[:-1]
+        total[self.columns :] += np.bincount(flat, low_weight - lower_right, size)[: -self.columns]
+        total[self.columns + 1 :] += np.bincount(flat, lower_right, size)[: -self.columns - 1]
         return total.reshape(self.rows, self.columns).astype(np.float32)
 
 
@@ -113,8 +119,11 @@ def ellipse_inside(
     """Return 1 minus the quadratic form of a tilted ellipse: 1 in the middle, 0 on its edge."""
     cos, sin = np.cos(np.deg2rad(tilt_deg)), np.sin(np.deg2rad(tilt_deg))
     dx, dy = x - np.float32(centre[0]), y - np.float32(centre[1])
-    u = (dx * np.float32(cos) + dy * np.float32(sin)) / np.float32(axes[0])
-    v = (dy * np.float32(cos) - dx * np.float32(sin)) / np.float32(axes[1])
+    if tilt_deg == 0.0:
+        u, v = dx * np.float32(1 / axes[0]), dy * np.float32(1 / axes[1])
+    else:
+        u = dx * np.float32(cos / axes[0]) + dy * np.float32(sin / axes[0])
+        v = dy * np.float32(cos / axes[1]) - dx * np.float32(sin / axes[1])
     return 1 - u * u - v * v
 
 

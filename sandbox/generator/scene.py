@@ -105,7 +105,7 @@ def _hilar_shadows(parts: SoftParts, habitus: Habitus, posture: Posture) -> Floa
         )
         for centre, axes, tilt in pieces:
             inside = ellipse_inside(parts.x, parts.y, centre, axes, tilt)
-            total = np.maximum(total, half_chord(inside, 11.0))
+            total = np.maximum(total, half_chord(inside, 19.0))
     return blur(total, 1.6)
 
 
@@ -120,7 +120,8 @@ def _surface(parts: SoftParts, habitus: Habitus, posture: Posture, rng: np.rando
             size = 0.75 + 0.35 * habitus.breast
             centre = (side * 74.0 * w, (44.0 + 14.0 * habitus.breast) * h)
             inside = ellipse_inside(parts.x, parts.y, centre, (60 * size, 52 * size), 12.0 * side)
-            under = np.where(parts.y > centre[1], np.maximum(inside, 0) ** 0.55, np.maximum(inside, 0) ** 1.3)
+            sharpness = 1.3 - 0.75 * smooth_step(parts.y, centre[1] - 25.0, centre[1] + 35.0)
+            under = np.maximum(inside, 0) ** sharpness
             total += p["breast_thickness_mm"] * habitus.breast * flat * under
         else:
             edge = parts.y - (-34.0 * h + 0.85 * (90.0 * w - side * parts.x))

@@ -18,7 +18,7 @@ Draw = Callable[[Scene, SignSpec, np.random.Generator], None]
 def _patch(scene: Scene, centre: tuple[float, float], axes: tuple[float, float], edge: FloatMap) -> FloatMap:
     """Return a soft-edged patch of 0 to 1 whose outline follows the random field `edge`."""
     inside = ellipse_inside(scene.parts.x, scene.parts.y, centre, axes)
-    return smooth_step(inside + np.float32(0.32) * edge, -0.25, 0.55)
+    return smooth_step(inside + np.float32(0.28) * edge, -0.45, 0.75)
 
 
 def _within(scene: Scene, side: int) -> FloatMap:
@@ -96,7 +96,7 @@ def draw_mass(scene: Scene, spec: SignSpec, rng: np.random.Generator) -> None:
         ring = np.sqrt((x - centre[0]) ** 2 + ((y - centre[1]) * 1.08) ** 2) * lobes
         ball = 2 * np.sqrt(np.maximum(radius**2 - ring**2, 0)).astype(np.float32)
         tissue = np.minimum(blur(ball, 1.0) + _spicules(scene, centre, radius, rng), 0.9 * scene.parts.cage)
-        scene.extra += tissue * 0.80 * np.maximum(_within(scene, side), 0.25)
+        scene.extra += tissue * 1.05 * np.maximum(_within(scene, side), 0.25)
         where = np.where(ring < radius, 1.0, 0.0).astype(np.float32) * (lung_of(scene, side) > 0)
         scene.record("nodule" if is_nodule else "mass", PLACE_CODES[spec.place], spec.side, where)
 
@@ -123,9 +123,9 @@ def draw_hila(scene: Scene, spec: SignSpec, rng: np.random.Generator) -> None:
         for dx, dy, r in ((6, -13, 12), (14, 3, 14), (9, 19, 12), (0, 2, 15)):
             lobe = (hx + side * (dx + float(rng.normal(0, 1.5))), hy + dy + float(rng.normal(0, 2)))
             inside = ellipse_inside(x, y, lobe, (r * size, 1.1 * r * size))
-            total = np.maximum(total, half_chord(inside, 1.5 * r * size))
+            total = np.maximum(total, half_chord(inside, 2.3 * r * size))
     stripe = ellipse_inside(x, y, (-25.0 + scene.posture.shear(0.0), -72.0), (11 * size, 31), -4.0)
-    tissue = blur(np.maximum(total, half_chord(stripe, 20.0)), 1.0)
+    tissue = blur(np.maximum(total, half_chord(stripe, 34.0)), 1.0)
     scene.extra += tissue
     scene.record("bilateral_hila", PLACE_CODES["hilum"], "both", total)
 
@@ -154,7 +154,7 @@ def draw_batwing(scene: Scene, spec: SignSpec, rng: np.random.Generator) -> None
         inside = ellipse_inside(x, y, (hx + side * 16.0, hy + 14.0), (0.72 * reach, reach))
         where = np.maximum(where, smooth_step(inside + 0.28 * grain, -0.35, 0.95) * _within(scene, side))
     level = (0.17 + 0.20 * spec.size) if fine else (0.24 + 0.30 * spec.size)
-    mottle = 1 + (0.16 if fine else 0.30) * cloud(rng, x.shape, 11.0, 3)
+    mottle = 1 + (0.10 if fine else 0.15) * cloud(rng, x.shape, 9.0, 3)
     scene.add_fill(where * level * np.clip(mottle, 0.3, 1.9))
     scene.record("perihilar_ground_glass" if fine else "perihilar_haze", PLACE_CODES["hilum"], "both", where)
 
@@ -216,9 +216,9 @@ def draw_hyperinflation(scene: Scene, spec: SignSpec, rng: np.random.Generator) 
         centre = (cx + float(rng.normal(0, 18)), cy + float(rng.normal(4, 20)))
         radius = float(rng.uniform(10, 21))
         inside = ellipse_inside(x, y, centre, (radius, radius * 1.15))
-        bulla = smooth_step(inside, 0.0, 0.12) * _within(scene, side)
-        scene.bare = np.maximum(scene.bare, 0.55 * bulla).astype(np.float32)
-        scene.extra += 2.0 * np.exp(-((inside / 0.06) ** 2)) * _within(scene, side)
+        bulla = smooth_step(inside, 0.0, 0.35) * _within(scene, side)
+        scene.bare = np.maximum(scene.bare, 0.30 * bulla).astype(np.float32)
+        scene.extra += 1.2 * np.exp(-((inside / 0.06) ** 2)) * _within(scene, side)
         scene.record("bulla", PLACE_CODES["upper"], "right" if side < 0 else "left", bulla)
     scene.record("hyperinflation", "", "both", smooth_step(scene.parts.lung, 4.0, 22.0))
 

@@ -68,7 +68,7 @@ def lay_tree(plane: Plane, tree: list[Branches]) -> FloatMap:
     xs, ys, volumes = [], [], []
     for level in tree:
         reach = float(level.length_mm.max())
-        n_along = max(int(reach / (plane.pixel_mm * 0.75)), 4)
+        n_along = max(int(reach / (plane.pixel_mm * 0.95)), 3)
         n_across = max(int(2.4 * float(level.radius_mm.max()) / plane.pixel_mm), 2)
         t = (np.arange(n_along) + 0.5) / n_along
         u = (np.arange(n_across) + 0.5) / n_across * 2 - 1
@@ -80,9 +80,9 @@ def lay_tree(plane: Plane, tree: list[Branches]) -> FloatMap:
         y = centre[..., 1, None] + np.cos(turn)[..., None] * offset
         ds = (level.length_mm / n_along)[:, None, None]
         chord = 2 * radius[..., None] * np.sqrt(1 - u * u)
-        xs.append(np.ravel(x))
-        ys.append(np.ravel(y))
-        volumes.append(np.ravel(chord * ds * (2 * radius[..., None] / n_across)))
+        xs.append(np.ravel(x).astype(np.float32))
+        ys.append(np.ravel(y).astype(np.float32))
+        volumes.append(np.ravel(chord * ds * (2 * radius[..., None] / n_across)).astype(np.float32))
     return plane.lay(np.concatenate(xs), np.concatenate(ys), np.concatenate(volumes))
 
 

@@ -98,7 +98,7 @@ def read_chart(store: FhirStore, patient_id: str) -> Chart | None:
         problems=_problems(store, patient_id),
         vitals=measurement_rows(observations, "vital-signs"),
         labs=measurement_rows(observations, "laboratory"),
-        imaging=_imaging(store, patient_id),
+        imaging=read_imaging(store, patient_id),
         reports=_reports(store, patient_id),
         orders=_orders(store, patient_id),
     )
@@ -204,7 +204,8 @@ def _problems(store: FhirStore, patient_id: str) -> tuple[tuple[str, str, str], 
     return tuple(sorted(rows, key=lambda row: (row[2] != "active", row[0])))
 
 
-def _imaging(store: FhirStore, patient_id: str) -> tuple[ImagingRow, ...]:
+def read_imaging(store: FhirStore, patient_id: str) -> tuple[ImagingRow, ...]:
+    """Return a patient's imaging studies, newest first."""
     studies = [
         study
         for study in store.of_patient("ImagingStudy", patient_id)
