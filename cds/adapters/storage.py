@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
+from typing import Protocol
 
 from sqlalchemy import Engine
 
@@ -20,7 +22,30 @@ from cds.adapters.sql.embeddings import SqlEmbeddings
 from cds.adapters.sql.engine import is_at_head, open_database, upgrade_to_head
 from cds.domain.errors import CdsError, Reason
 from cds.ports import Clock
-from cds.settings import Settings
+
+
+class StorageSettings(Protocol):
+    """What of `cds.settings.Settings` says where things are kept."""
+
+    @property
+    def state_dir(self) -> Path:
+        """Return the state folder."""
+        ...
+
+    @property
+    def blob_url(self) -> str:
+        """Return the fsspec URL of the blobs, or nothing for a folder in the state folder."""
+        ...
+
+    @property
+    def effective_database_url(self) -> str:
+        """Return the SQLAlchemy URL."""
+        ...
+
+    @property
+    def effective_key_file(self) -> Path:
+        """Return the file with the master keys."""
+        ...
 
 
 class SystemClock:
@@ -46,7 +71,7 @@ class Storage:
     audit: SqlAuditTrail
 
 
-def initialise(settings: Settings) -> None:
+def initialise(settings: StorageSettings) -> None:
     """Make the state folder, the key file and the database; what is there already stays.
 
     Raises
@@ -57,7 +82,7 @@ def initialise(settings: Settings) -> None:
 
     """
     settings.state_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
-    engine = open_database(settings)
+    engine = open_database(settings.effective_database_url)
     if not settings.effective_key_file.exists() and has_data_keys(engine):
         raise CdsError(
             Reason.INVALID_CONFIGURATION,
@@ -70,7 +95,7 @@ def initialise(settings: Settings) -> None:
     engine.dispose()
 
 
-def open_storage(settings: Settings, clock: Clock | None = None) -> Storage:
+def open_storage(settings: StorageSettings, clock: Clock | None = None) -> Storage:
     """Open what `initialise` made.
 
     Raises
@@ -81,7 +106,7 @@ def open_storage(settings: Settings, clock: Clock | None = None) -> Storage:
 
     """
     ring = load_key_ring(settings.effective_key_file)
-    engine = open_database(settings)
+    engine = open_database(settings.effective_database_url)
     if not is_at_head(engine):
         raise CdsError(
             Reason.INVALID_CONFIGURATION,
@@ -90,7 +115,7 @@ def open_storage(settings: Settings, clock: Clock | None = None) -> Storage:
     return storage_over(settings, engine, ring, clock or SystemClock())
 
 
-def storage_over(settings: Settings, engine: Engine, ring: KeyRing, clock: Clock) -> Storage:
+def storage_over(settings: StorageSettings, engine: Engine, ring: KeyRing, clock: Clock) -> Storage:
     """Return the repositories over an open database."""
     cipher = open_field_cipher(engine, ring)
     keys = HmacIdentityKeys(ring.subkey("identity"))
@@ -108,5 +133,5 @@ def storage_over(settings: Settings, engine: Engine, ring: KeyRing, clock: Clock
     )
 
 
-def _blob_url(settings: Settings) -> str:
+def _blob_url(settings: StorageSettings) -> str:
     return settings.blob_url or f"file://{settings.state_dir.resolve() / 'blobs'}"

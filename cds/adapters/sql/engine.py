@@ -17,13 +17,12 @@ from sqlalchemy import Engine, create_engine, event, make_url
 from sqlalchemy.exc import ArgumentError, OperationalError, SQLAlchemyError
 
 from cds.domain.errors import CdsError, Reason
-from cds.settings import Settings
 
 SQLITE_BUSY_TIMEOUT_MS = 15_000  # an import commits per case; a reader never waits this long
 _MIGRATIONS = Path(__file__).parent / "migrations"
 
 
-def open_database(settings: Settings) -> Engine:
+def open_database(database_url: str) -> Engine:
     """Return an engine for the installation's database; nothing is connected yet.
 
     SQLite gets write-ahead logging, foreign keys and a busy timeout on each connection, and a file
@@ -36,7 +35,7 @@ def open_database(settings: Settings) -> Engine:
 
     """
     try:
-        url = make_url(settings.effective_database_url)
+        url = make_url(database_url)
         engine = create_engine(url, hide_parameters=True, pool_pre_ping=True)
     except (ArgumentError, ImportError, SQLAlchemyError):
         raise CdsError(

@@ -88,7 +88,7 @@ class ImportRejection(Table):
     collection: Mapped[str] = mapped_column(String(200))
     file_key: Mapped[str] = mapped_column(HEX_SHA256)
     file: Mapped[bytes] = mapped_column(LargeBinary)
-    reason: Mapped[str] = mapped_column(String(80))
+    reason: Mapped[str] = mapped_column(String(200))
     created_at: Mapped[datetime]
 
 

@@ -89,7 +89,7 @@ def _import_tables() -> None:
         sa.Column("collection", sa.String(length=200), nullable=False),
         sa.Column("file_key", sa.String(length=64), nullable=False),
         sa.Column("file", sa.LargeBinary(), nullable=False),
-        sa.Column("reason", sa.String(length=80), nullable=False),
+        sa.Column("reason", sa.String(length=200), nullable=False),
         sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
         sa.ForeignKeyConstraint(
             ["run_id"],
