@@ -206,7 +206,9 @@ def _comparison_lines(report: CaseReport) -> list[str]:
         )
     ]
     # A priority that physiology raised belongs to the reading list, never to a ward card.
-    return [*lines, wording.NO_PRIORITY] if report.priority is Priority.NONE else lines
+    if report.priority is Priority.NONE:
+        lines.append(_escaped(wording.NO_PRIORITY))
+    return list(lines)
 
 
 def _missing(subject: CardSubject) -> tuple[str, ...]:
