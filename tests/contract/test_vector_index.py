@@ -11,7 +11,8 @@ def clustered(n: int, d: int, *, seed: int) -> np.ndarray:
     rng = np.random.default_rng(seed)
     centres = rng.normal(size=(20, d))
     points = centres[rng.integers(20, size=n)] + 0.5 * rng.normal(size=(n, d))
-    return (points / np.linalg.norm(points, axis=1, keepdims=True)).astype(np.float32)
+    unit: np.ndarray = points / np.linalg.norm(points, axis=1, keepdims=True)
+    return unit.astype(np.float32)
 
 
 VECTORS = clustered(600, 24, seed=1)

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import numpy as np
 import pytest
@@ -28,7 +29,7 @@ def a_vector(seed: int) -> np.ndarray:
 
 
 def an_embedded_case(number: int, **changes) -> EmbeddedCase:
-    values = {
+    values: dict[str, Any] = {
         "case_id": f"c{number:03d}",
         "collection": "site",
         "patient_key": f"p{number}",
