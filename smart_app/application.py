@@ -1,0 +1,44 @@
+"""The whole product as one Flask application: the machine doors with the clinicians' door on top."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from flask import Blueprint, Flask
+
+from cds.web.access import declare, public
+from cds.web.application import create_app as create_machine_app
+from cds.web.engine_surface import MachineEngine
+from smart_app.engine_port import LaunchEngine
+from smart_app.launch.views import launch_pages
+from smart_app.pages.about import about_pages
+from smart_app.pages.errors import answer_errors_with_pages
+from smart_app.pages.study import study_pages
+
+
+class WholeEngine(MachineEngine, LaunchEngine, Protocol):
+    """The engine as both kinds of doors see it; `cds.engine.Engine` is one."""
+
+
+def create_app(engine: WholeEngine) -> Flask:
+    """Return the application around a built engine; nothing is read from the environment.
+
+    Every endpoint of the pages declares its access policy; one that does not is closed by
+    `cds.web.access`.
+    """
+    app = create_machine_app(engine)
+    app.jinja_env.trim_blocks = True
+    app.jinja_env.lstrip_blocks = True
+    for blueprint in (launch_pages, study_pages, about_pages):
+        answer_errors_with_pages(blueprint)
+        app.register_blueprint(blueprint)
+    assets = Blueprint(
+        "assets",
+        __name__,
+        template_folder="templates",
+        static_folder="assets",
+        static_url_path="/assets",
+    )
+    app.register_blueprint(assets)
+    declare(app, "assets.static", public)
+    return app

@@ -1,0 +1,118 @@
+"""What the pages need from the engine; `cds.engine.Engine` has it."""
+
+from __future__ import annotations
+
+from typing import Protocol, cast
+
+from cds.domain.launch import LaunchAnalysis, StudyHint
+from cds.domain.query import BlockWeights
+from cds.domain.registration import EhrRegistration
+from cds.ports import AuditTrail, Clock, Deadline, FhirAccess, IdentityKeys, Registrations
+from cds.settings import Settings
+from cds.web.engine_surface import current_engine
+from smart_app.launch.session_store import SessionStore
+
+
+class SmartConfiguration(Protocol):
+    """An EHR's ``.well-known/smart-configuration``, checked; absent members are None or empty."""
+
+    @property
+    def authorization_endpoint(self) -> str | None:
+        """Return where the browser is sent."""
+        ...
+
+    @property
+    def token_endpoint(self) -> str:
+        """Return where a code is exchanged."""
+        ...
+
+    @property
+    def issuer(self) -> str | None:
+        """Return the `iss` of its id_tokens."""
+        ...
+
+    @property
+    def jwks_uri(self) -> str | None:
+        """Return where its keys are."""
+        ...
+
+    @property
+    def capabilities(self) -> tuple[str, ...]:
+        """Return what it says that it can do."""
+        ...
+
+
+class HttpAnswer(Protocol):
+    """What came back; the body is bounded."""
+
+    @property
+    def status(self) -> int:
+        """Return the HTTP status."""
+        ...
+
+    @property
+    def body(self) -> bytes:
+        """Return the whole body."""
+        ...
+
+
+class Http(Protocol):
+    """HTTP to the registered origins of one EHR, through the egress rules."""
+
+    def get(self, url: str, *, deadline: Deadline) -> HttpAnswer:
+        """Fetch `url`; CdsError if it cannot be reached or may not be."""
+        ...
+
+    def post_form(
+        self, url: str, form: dict[str, str], *, headers: dict[str, str], deadline: Deadline
+    ) -> HttpAnswer:
+        """Post a form; an answer of any status comes back."""
+        ...
+
+
+class LaunchEngine(Protocol):
+    """The part of the engine that the clinicians' door uses."""
+
+    settings: Settings
+    clock: Clock
+    registrations: Registrations
+    audit: AuditTrail
+    keys: IdentityKeys
+    sessions: SessionStore
+
+    def smart_configuration(self, registration: EhrRegistration) -> SmartConfiguration:
+        """Return the EHR's SMART configuration, fetched through egress."""
+        ...
+
+    def http(self, registration: EhrRegistration) -> Http:
+        """Return HTTP to this EHR's registered origins."""
+        ...
+
+    def analyse_for_launch(
+        self,
+        access: FhirAccess,
+        *,
+        study_hint: StudyHint | None,
+        weights: BlockWeights,
+        deadline: Deadline,
+    ) -> LaunchAnalysis:
+        """Read the record with the user's token, choose the study, compare it.
+
+        Without a hint a study is only chosen if it is the only one.
+        """
+        ...
+
+    def query_picture_png(
+        self, access: FhirAccess, study: StudyHint, *, deadline: Deadline
+    ) -> bytes:
+        """Return the query's picture as 8-bit grey PNG, identity checked again."""
+        ...
+
+    def case_picture_png(self, case_id: str, picture_id: str, *, ehr_id: str, who: str) -> bytes:
+        """Return a library picture as PNG; audited as `case.viewed`."""
+        ...
+
+
+def app_engine() -> LaunchEngine:
+    """Return the engine of the application that handles the current request."""
+    return cast("LaunchEngine", current_engine())

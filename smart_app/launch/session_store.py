@@ -1,0 +1,61 @@
+"""What the app needs to remember between requests, server-side: launches under way and sessions."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any, Protocol
+
+IDLE_TIMEOUT = timedelta(minutes=30)  # SAFETY R-HIP-5: session time-out
+STATE_LIFETIME = timedelta(minutes=10)  # long enough to sign in at the EHR
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class StoredRecord:
+    """What was kept for one opaque id; `payload` is JSON-compatible."""
+
+    ehr_id: str
+    payload: Mapping[str, Any]
+
+    def __repr__(self) -> str:
+        return f"StoredRecord({self.ehr_id}, <redacted>)"
+
+
+class SessionStore(Protocol):
+    """Keeps sessions and launch states, encrypted, under ids that only the browser holds.
+
+    The store keeps a hash of each id, never the id itself. Implemented on SQL by
+    `cds.adapters.smart_sessions.SqlSessionStore`.
+    """
+
+    def create(
+        self, ehr_id: str, payload: Mapping[str, Any], *, idle: timedelta, lifetime: timedelta
+    ) -> str:
+        """Keep a session and return its new opaque id (256 random bits).
+
+        It ends when it was not used for `idle`, and in any case after `lifetime`.
+        """
+        ...
+
+    def read(self, session_id: str) -> StoredRecord | None:
+        """Return a session that has not ended and count this as its use, or None."""
+        ...
+
+    def replace(self, session_id: str, payload: Mapping[str, Any]) -> None:
+        """Replace what a session holds; one that has ended stays ended."""
+        ...
+
+    def revoke(self, session_id: str) -> None:
+        """End a session; absent is fine."""
+        ...
+
+    def put_state(
+        self, state: str, ehr_id: str, payload: Mapping[str, Any], *, lifetime: timedelta
+    ) -> None:
+        """Keep what belongs to a launch under way."""
+        ...
+
+    def take_state(self, state: str) -> StoredRecord | None:
+        """Return what was kept for a state, once; None if unknown, used or too old."""
+        ...

@@ -1,0 +1,1 @@
+"""The pages: parse the request, call the engine, render; no rules."""

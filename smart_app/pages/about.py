@@ -1,0 +1,26 @@
+"""What the product is for and what it is not: one click from every page (SAFETY R-FDA-4)."""
+
+from __future__ import annotations
+
+from flask import Blueprint, Response, redirect, url_for
+
+from cds.web.access import public
+from smart_app.engine_port import app_engine
+from smart_app.pages.errors import page_response
+
+about_pages = Blueprint("about", __name__)
+
+
+@about_pages.get("/about")
+@public
+def about() -> Response:
+    """Return intended use, users, inputs, method, limits and versions."""
+    engine = app_engine()
+    return page_response("about.html", library_name=engine.settings.library_name)
+
+
+@about_pages.get("/")
+@public
+def front() -> Response:
+    """Lead a person who opens the bare address to the explanation."""
+    return redirect(url_for("about.about"), code=303, Response=Response)

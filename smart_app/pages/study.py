@@ -1,0 +1,148 @@
+"""`/app/study` and the pictures on it."""
+
+from __future__ import annotations
+
+from flask import Blueprint, Response, request, url_for
+
+from cds.domain.errors import CdsError, Reason
+from cds.domain.launch import LaunchAnalysis, StudyHint
+from cds.domain.query import BlockWeights
+from cds.domain.study import StudyRef
+from cds.web.deadline import TimeLimit
+from smart_app.access import (
+    WINDOW_PARAMETER,
+    clinician_session,
+    current_access,
+    current_registration,
+    current_session,
+    keep_session,
+)
+from smart_app.engine_port import app_engine
+from smart_app.launch.clinician_session import ShownReport, hint_of
+from smart_app.pages.errors import page_response
+from smart_app.pages.study_page import StudyPage, picture_keys, study_page
+from smart_app.pages.weights import chosen_weights, weight_choices
+
+PAGE_LIMIT_S = 30.0  # a person waits; the hook's budget does not hold here
+STUDY_KEY_CHARACTERS = 16
+STUDY_PARAMETER = "study"
+WEIGHTS_PARAMETER = "weights"
+
+study_pages = Blueprint("study", __name__)
+
+
+@study_pages.url_defaults
+def keep_window(endpoint: str, values: dict[str, object]) -> None:
+    """Put the window's handle into each address of this blueprint."""
+    if endpoint.startswith("study.") and WINDOW_PARAMETER not in values:
+        values[WINDOW_PARAMETER] = current_session().window
+
+
+@study_pages.get("/app/study")
+@clinician_session
+def study() -> Response:
+    """Compare the chosen study and show it beside its matches; without one, offer the choice."""
+    weights = chosen_weights(request.args.get(WEIGHTS_PARAMETER), app_engine().settings)
+    analysis = app_engine().analyse_for_launch(
+        current_access(),
+        study_hint=_study_hint(),
+        weights=weights.weights,
+        deadline=TimeLimit(PAGE_LIMIT_S),
+    )
+    _keep_shown(analysis)
+    page = study_page(analysis, current_registration(), study_key=study_key)
+    return page_response(
+        "study.html",
+        page=page,
+        session=current_session(),
+        weights=weights,
+        weight_choices=weight_choices(app_engine().settings),
+        case_picture=_case_picture_url,
+        fhir_url=_fhir_url(page),
+    )
+
+
+@study_pages.get("/app/picture/query/<report_id>")
+@clinician_session
+def query_picture(report_id: str) -> Response:
+    """Return the query's own picture, of a report that this session showed."""
+    shown = current_session().shown_report(report_id)
+    if shown is None:
+        raise _no_picture()
+    access, deadline = current_access(), TimeLimit(PAGE_LIMIT_S)
+    picture = app_engine().query_picture_png(access, shown.study, deadline=deadline)
+    return _png(picture)
+
+
+@study_pages.get("/app/picture/case/<case_id>/<picture_id>")
+@clinician_session
+def case_picture(case_id: str, picture_id: str) -> Response:
+    """Return a library picture, of a case that this session's page showed; each view is logged."""
+    session = current_session()
+    if not session.may_see_picture(case_id, picture_id):
+        raise _no_picture()
+    picture = app_engine().case_picture_png(
+        case_id, picture_id, ehr_id=session.ehr_id, who=session.who
+    )
+    return _png(picture)
+
+
+def study_key(study: StudyRef) -> str:
+    """Return what stands for a study in an address: a keyed hash, no identifier."""
+    named = study.study_instance_uid or f"accession:{study.accession_number}"
+    return app_engine().keys.study_key(named)[:STUDY_KEY_CHARACTERS]
+
+
+def _study_hint() -> StudyHint | None:
+    """Return the study that the user chose on this page, else the one that the launch named."""
+    session = current_session()
+    key = request.args.get(STUDY_PARAMETER)
+    if key is None:
+        return session.study_hint
+    hint = session.choices.get(key)
+    if hint is None:
+        raise CdsError(
+            Reason.NOT_FOUND,
+            "This study is not among those that this window offered. "
+            "Start the app again from the chart.",
+        )
+    return hint
+
+
+def _keep_shown(analysis: LaunchAnalysis) -> None:
+    """Remember which studies may be chosen and which pictures may be fetched."""
+    choices = {study_key(study): study for study in analysis.studies}
+    session = current_session().with_choices(choices)
+    if analysis.report is not None and analysis.study is not None:
+        session = session.with_shown(
+            ShownReport(
+                analysis.report.report_id,
+                hint_of(analysis.study),
+                picture_keys(analysis.report),
+            )
+        )
+    keep_session(session)
+
+
+def _case_picture_url(case_id: str, picture_id: str) -> str:
+    return url_for("study.case_picture", case_id=case_id, picture_id=picture_id)
+
+
+def _fhir_url(page: StudyPage) -> str | None:
+    """Return the address of this answer in the FHIR API, where the EHR has agreed to it."""
+    registration = current_registration()
+    if page.report is None or registration.report_mode.value != "preliminary":
+        return None
+    base = app_engine().settings.public_url.rstrip("/")
+    return f"{base}/t/{registration.ehr_id}/fhir/DiagnosticReport/{page.report.report_id}"
+
+
+def _png(content: bytes) -> Response:
+    response = Response(content, content_type="image/png")
+    response.headers["Cache-Control"] = "private, no-store"
+    response.headers["Cross-Origin-Resource-Policy"] = "same-origin"
+    return response
+
+
+def _no_picture() -> CdsError:
+    return CdsError(Reason.NOT_FOUND, "This picture is not part of what this window shows.")

@@ -1,0 +1,9 @@
+"""The application for a WSGI server: ``gunicorn smart_app.wsgi:app``."""
+
+from __future__ import annotations
+
+from cds.engine import build_engine
+from cds.settings import settings_from_environment
+from smart_app.application import create_app
+
+app = create_app(build_engine(settings_from_environment()))
