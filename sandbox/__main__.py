@@ -48,7 +48,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 2
     try:
         server = make_server(
-            LOOPBACK, options.port, create_app(hospital), threaded=True, request_handler=_QuietHandler
+            LOOPBACK,
+            options.port,
+            create_app(hospital),
+            threaded=True,
+            request_handler=_QuietHandler,
         )
     except OSError:
         print(f"Port {options.port} is in use; choose another with --port.", file=sys.stderr)
@@ -75,12 +79,19 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m sandbox", description=__doc__)
     parser.add_argument("--port", type=int, default=8100)
     parser.add_argument(
-        "--data", type=Path, required=True, metavar="DIR", help="what the generator wrote as tryout/"
+        "--data",
+        type=Path,
+        required=True,
+        metavar="DIR",
+        help="what the generator wrote as tryout/",
     )
     parser.add_argument("--app-url", default="http://127.0.0.1:8000", help="the product's origin")
     parser.add_argument("--ehr-id", default="st-brevis", help="the product's name for this EHR")
     parser.add_argument(
-        "--secrets", type=Path, metavar="FILE", help="JSON; default DIR/secrets.json, made if absent"
+        "--secrets",
+        type=Path,
+        metavar="FILE",
+        help="JSON; default DIR/secrets.json, made if absent",
     )
     return parser
 

@@ -64,7 +64,9 @@ def read_app_reports(hospital: Hospital, account: Account, patient_id: str) -> A
             allow_redirects=False,
         )
         if response.status_code != requests.codes.ok:
-            return AppReports(address, failure=f"The report server answered {response.status_code}.")
+            return AppReports(
+                address, failure=f"The report server answered {response.status_code}."
+            )
         bundle = response.json()
     except (requests.RequestException, ValueError):
         return AppReports(address, failure="The report server cannot be reached.")

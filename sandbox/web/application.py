@@ -56,7 +56,9 @@ def open_hospital(data_dir: Path, places: Places, secrets: SharedSecrets) -> Hos
 def create_app(hospital: Hospital) -> Flask:
     """Return the program with all doors."""
     here = Path(__file__).parent
-    app = Flask("sandbox", template_folder=str(here / "templates"), static_folder=str(here / "assets"))
+    app = Flask(
+        "sandbox", template_folder=str(here / "templates"), static_folder=str(here / "assets")
+    )
     app.secret_key = hospital.secrets.session_key
     app.config.update(
         MAX_CONTENT_LENGTH=BODY_LIMIT_BYTES,
@@ -86,17 +88,19 @@ def create_app(hospital: Hospital) -> Flask:
 
 
 def _content_security_policy(app_url: str) -> str:
-    return "; ".join((
-        "default-src 'none'",
-        "script-src 'self'",
-        "style-src 'self'",
-        "img-src 'self'",
-        "connect-src 'self'",
-        f"frame-src 'self' {app_url}",
-        "frame-ancestors 'self'",
-        f"form-action 'self' {app_url}",
-        "base-uri 'none'",
-    ))
+    return "; ".join(
+        (
+            "default-src 'none'",
+            "script-src 'self'",
+            "style-src 'self'",
+            "img-src 'self'",
+            "connect-src 'self'",
+            f"frame-src 'self' {app_url}",
+            "frame-ancestors 'self'",
+            f"form-action 'self' {app_url}",
+            "base-uri 'none'",
+        )
+    )
 
 
 def _guide(path: Path) -> dict[str, tuple[str, str, str]]:

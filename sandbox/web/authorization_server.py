@@ -19,14 +19,14 @@ from authlib.oidc.core.grants import OpenIDCode
 from joserfc import jwt
 
 from sandbox.web.grants import TOKEN_LIFETIME_S, CodeRecord, GrantBook, TokenRecord
+from sandbox.web.keys import SigningKeys
+from sandbox.web.places import Places
 from sandbox.web.scopes import grantable
 
 if TYPE_CHECKING:
     from flask import Flask
 
     from sandbox.web.accounts import Account
-    from sandbox.web.keys import SigningKeys
-    from sandbox.web.places import Places
 
 ID_TOKEN_LIFETIME_S = 300
 _NO_STORE = (("Cache-Control", "no-store"), ("Pragma", "no-cache"))
@@ -307,7 +307,8 @@ def build_server(app: Flask, parts: AuthorizationParts) -> AuthorizationServer:
         save_token=lambda token, request: _save_token(parts, token, request),
     )
     server.register_grant(
-        _code_grant(parts), [StrictCodeChallenge(required=True), LaunchChecks(parts), IdTokens(parts)]
+        _code_grant(parts),
+        [StrictCodeChallenge(required=True), LaunchChecks(parts), IdTokens(parts)],
     )
     server.register_grant(_refresh_grant(parts))
     server.register_extension(Issuer(parts.places))

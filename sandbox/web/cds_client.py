@@ -13,12 +13,12 @@ from urllib.parse import parse_qsl
 import requests
 from joserfc import jwt
 
+from sandbox.web.accounts import Account
 from sandbox.web.fhir_api import searched
 from sandbox.web.matching import BadSearchError
 from sandbox.web.search_parameters import PARAMETERS
 
 if TYPE_CHECKING:
-    from sandbox.web.accounts import Account
     from sandbox.web.hospital import Hospital
 
 HOOK = "patient-view"
@@ -74,9 +74,9 @@ class CdsClient:
         started = time.monotonic()
         cards: list[dict[str, Any]] = []
         try:
-            for service in self._discover():
-                if service.get("hook") == HOOK:
-                    cards.extend(self._call(service, chart))
+            for cds_service in self._discover():
+                if cds_service.get("hook") == HOOK:
+                    cards.extend(self._call(cds_service, chart))
         except requests.Timeout:
             return HookAnswer(failure="Decision support did not answer in time.")
         except (requests.RequestException, ValueError):
@@ -94,8 +94,8 @@ class CdsClient:
             self._discovered_at = time.monotonic()
         return self._services
 
-    def _call(self, service: dict[str, Any], chart: ViewedChart) -> list[dict[str, Any]]:
-        url = f"{self._hospital.places.cds_services_url}/{service['id']}"
+    def _call(self, cds_service: dict[str, Any], chart: ViewedChart) -> list[dict[str, Any]]:
+        url = f"{self._hospital.places.cds_services_url}/{cds_service['id']}"
         token = self._hospital.grants.issue_own(
             chart.account,
             client_id=self._hospital.secrets.client_id,
@@ -116,7 +116,7 @@ class CdsClient:
                 "patient": chart.patient_id,
             },
             "context": chart.context(),
-            "prefetch": self._prefetch(service.get("prefetch", {}), chart),
+            "prefetch": self._prefetch(cds_service.get("prefetch", {}), chart),
         }
         try:
             answer = self._send("POST", url, body)
@@ -162,7 +162,7 @@ class CdsClient:
         values["userPractitionerId"] = chart.account.fhir_user.partition("/")[2]
         filled: dict[str, Any] = {}
         for key, template in templates.items():
-            if {name for name in _TOKEN.findall(template)} <= values.keys():
+            if set(_TOKEN.findall(template)) <= values.keys():
                 query = _TOKEN.sub(lambda found: values[found.group(1)], template)
                 self._fill(filled, key, query)
         return filled

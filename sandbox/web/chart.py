@@ -91,7 +91,9 @@ def read_chart(store: FhirStore, patient_id: str) -> Chart | None:
     if patient is None:
         return None
     observations = [
-        r for r in store.of_patient("Observation", patient_id) if r.get("status") not in _HIDDEN_STATUSES
+        r
+        for r in store.of_patient("Observation", patient_id)
+        if r.get("status") not in _HIDDEN_STATUSES
     ]
     return Chart(
         banner=banner(store, patient),
@@ -128,9 +130,11 @@ def banner(store: FhirStore, patient: Resource) -> Banner:
 
 def person_name(resource: Resource) -> str:
     """Return ``FAMILY, Given`` of a Patient or Practitioner."""
-    name = next(iter(resource.get("name", ())), {})
+    name: dict[str, Any] = next(iter(resource.get("name", ())), {})
     family, given = name.get("family", ""), " ".join(name.get("given", ()))
-    return ", ".join(part for part in (family.upper(), given) if part) or name.get("text", "No name")
+    return ", ".join(part for part in (family.upper(), given) if part) or name.get(
+        "text", "No name"
+    )
 
 
 def text_of(concept: Any) -> str:  # noqa: ANN401  # a CodeableConcept, or nothing
@@ -151,7 +155,11 @@ def moment_text(text: str) -> str:
 
     """
     try:
-        return datetime.fromisoformat(text).strftime("%d %b %Y %H:%M") if "T" in text else day_text(text)
+        return (
+            datetime.fromisoformat(text).strftime("%d %b %Y %H:%M")
+            if "T" in text
+            else day_text(text)
+        )
     except ValueError:
         return text
 
@@ -176,7 +184,8 @@ def _age_text(birth_date: str) -> str:
 def _record_number(patient: Resource) -> str:
     identifiers = patient.get("identifier", ())
     typed = [i for i in identifiers if "MR" in values_at(i, "type.coding.code")]
-    return str(next(iter([*typed, *identifiers]), {}).get("value", "none"))
+    first: dict[str, Any] = next(iter([*typed, *identifiers]), {})
+    return str(first.get("value", "none"))
 
 
 def _place(store: FhirStore, encounter: Resource) -> str:

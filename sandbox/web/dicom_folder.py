@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pydicom
 from pydicom.dataset import Dataset
 from pydicom.errors import InvalidDicomError
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 _UNKNOWN_TRANSFER_SYNTAX = "1.2.840.10008.1.2.1"  # Explicit VR Little Endian
 
@@ -72,8 +69,9 @@ class DicomFolder:
 def _read(path: Path) -> StoredInstance:
     """Index one file; one that cannot be read keeps its place, as in a PACS that took it once."""
     try:
-        header = pydicom.dcmread(path, stop_before_pixels=True)
-        syntax = str(header.file_meta.get("TransferSyntaxUID", _UNKNOWN_TRANSFER_SYNTAX))
+        file_dataset = pydicom.dcmread(path, stop_before_pixels=True)
+        header: Dataset = file_dataset
+        syntax = str(file_dataset.file_meta.get("TransferSyntaxUID", _UNKNOWN_TRANSFER_SYNTAX))
     except (InvalidDicomError, EOFError, ValueError, AttributeError):
         header, syntax = Dataset(), _UNKNOWN_TRANSFER_SYNTAX
     header.StudyInstanceUID = path.parent.name

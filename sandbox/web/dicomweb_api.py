@@ -136,7 +136,7 @@ class _Doors:
 
 
 def _visible_studies(hospital: Hospital, token: TokenRecord) -> frozenset[str]:
-    """Return the studies of the token's patient: listed for them, ordered for them, or named theirs.
+    """Return the studies of the token's patient: listed, ordered, or named theirs.
 
     A study that the record lists for the patient stays visible even where its header names someone
     else: it is the caller who has to notice.

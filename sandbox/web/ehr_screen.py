@@ -73,7 +73,7 @@ def _add_sign_in(ehr: Blueprint) -> None:
 
     @ehr.post("/sign-out")
     @staff_only
-    def sign_out(*, account: Account) -> ResponseReturnValue:  # noqa: ARG001
+    def sign_out(*, account: Account) -> ResponseReturnValue:
         session.clear()
         return redirect("/ehr/sign-in", 303)
 
@@ -158,7 +158,7 @@ def _add_orders(ehr: Blueprint, hospital: Hospital) -> None:
 
     @ehr.post("/patients/<patient_id>/orders/<order_id>")
     @staff_only
-    def settle_order(patient_id: str, order_id: str, *, account: Account) -> ResponseReturnValue:  # noqa: ARG001
+    def settle_order(patient_id: str, order_id: str, *, account: Account) -> ResponseReturnValue:
         status = "active" if request.form.get("do") == "sign" else "revoked"
         if not change_draft(hospital.store, patient_id, order_id, status):
             abort(404)
@@ -177,7 +177,7 @@ def _add_controls(ehr: Blueprint, hospital: Hospital) -> None:
 
     @ehr.post("/controls")
     @staff_only
-    def turn(*, account: Account) -> ResponseReturnValue:  # noqa: ARG001
+    def turn(*, account: Account) -> ResponseReturnValue:
         switch = switches.get(request.form.get("server", ""))
         state = request.form.get("state", "")
         if switch is None or state not in set(ServerState):

@@ -6,12 +6,10 @@ import secrets
 import threading
 import time
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from sandbox.web.accounts import Account
 from sandbox.web.scopes import resource_scopes
-
-if TYPE_CHECKING:
-    from sandbox.web.accounts import Account
 
 LAUNCH_LIFETIME_S = 300
 CODE_LIFETIME_S = 60
@@ -109,7 +107,9 @@ class TokenRecord:
 
     def is_limited_to_patient(self, resource_type: str, letter: str) -> bool | None:
         """Tell how far the token reaches: None not at all, True its patient only, False all."""
-        contexts = {s.context for s in resource_scopes(self.scope) if s.covers(resource_type, letter)}
+        contexts = {
+            s.context for s in resource_scopes(self.scope) if s.covers(resource_type, letter)
+        }
         if not contexts:
             return None
         return contexts == {"patient"}

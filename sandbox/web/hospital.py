@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 from sandbox.web.authorization_server import AuthorizationParts, RegisteredApp
+from sandbox.web.dicom_folder import DicomFolder
+from sandbox.web.fhir_store import FhirStore
 from sandbox.web.grants import GrantBook
 from sandbox.web.keys import SigningKeys
+from sandbox.web.places import Places, SharedSecrets
 from sandbox.web.switches import Switch
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from sandbox.web.dicom_folder import DicomFolder
-    from sandbox.web.fhir_store import FhirStore
-    from sandbox.web.places import Places, SharedSecrets
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

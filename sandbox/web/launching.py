@@ -19,16 +19,16 @@ def launch_address(hospital: Hospital, chart: ViewedChart, wanted: dict[str, Any
     Parameters
     ----------
     wanted
-        ``url`` and ``appContext`` of a card's smart link, or ``study`` (an ImagingStudy id) when the
-        person asked without a card.
+        ``url`` and ``appContext`` of a card's smart link, or ``study`` (an ImagingStudy id) when
+        the person asked without a card.
 
     """
     url = str(wanted.get("url") or hospital.places.launch_url)
     if url != hospital.places.launch_url:
         return None
     app_context = str(wanted.get("appContext") or "")[:_CONTEXT_LIMIT]
-    study_id = _study_of(hospital, chart, wanted, app_context)
-    context = ({"reference": f"ImagingStudy/{study_id}"},) if study_id else ()
+    imaging_study_id = _study_of(hospital, chart, wanted, app_context)
+    context = ({"reference": f"ImagingStudy/{imaging_study_id}"},) if imaging_study_id else ()
     launch = hospital.grants.open_launch(
         chart.account,
         chart.patient_id,
@@ -47,7 +47,9 @@ def _study_of(
     own = hospital.store.of_patient("ImagingStudy", chart.patient_id)
     named = str(wanted.get("study") or _study_in(app_context))
     for study in own:
-        uids = {str(i.get("value", "")).removeprefix("urn:oid:") for i in study.get("identifier", ())}
+        uids = {
+            str(i.get("value", "")).removeprefix("urn:oid:") for i in study.get("identifier", ())
+        }
         if named and named in {study["id"], f"ImagingStudy/{study['id']}", *uids}:
             return str(study["id"])
     return None

@@ -95,8 +95,11 @@ def _pairs_of(value: Any) -> list[tuple[str, str]]:  # noqa: ANN401  # any FHIR 
     if not isinstance(value, dict):
         return [("", str(value).lower() if isinstance(value, bool) else str(value))]
     if "coding" in value:
-        return [(coding.get("system", ""), coding.get("code", "")) for coding in value["coding"]]
-    return [(value.get("system", ""), value.get("code", value.get("value", "")))]
+        return [
+            (str(coding.get("system", "")), str(coding.get("code", "")))
+            for coding in value["coding"]
+        ]
+    return [(str(value.get("system", "")), str(value.get("code", value.get("value", ""))))]
 
 
 def _token_matches(value: Any, wanted: str) -> bool:  # noqa: ANN401  # any FHIR token element

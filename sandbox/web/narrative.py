@@ -7,9 +7,10 @@ from html.parser import HTMLParser
 
 from markupsafe import Markup
 
-_KEPT = frozenset(
-    "p div br ul ol li dl dt dd b strong i em h1 h2 h3 h4 table thead tbody tr th td span".split()
-)
+_TEXT_TAGS = ("p", "div", "br", "span", "b", "strong", "i", "em", "h1", "h2", "h3", "h4")
+_LIST_TAGS = ("ul", "ol", "li", "dl", "dt", "dd")
+_TABLE_TAGS = ("table", "thead", "tbody", "tr", "th", "td")
+_KEPT = frozenset((*_TEXT_TAGS, *_LIST_TAGS, *_TABLE_TAGS))
 _DROPPED_WITH_CONTENT = frozenset({"script", "style", "iframe", "object"})
 
 

@@ -8,17 +8,19 @@ from dataclasses import dataclass
 from sandbox.web.search_parameters import PARAMETERS
 
 # Source: SMART App Launch 2.2, scopes and launch context.
-CONTEXT_SCOPES = frozenset({
-    "launch",
-    "launch/patient",
-    "launch/encounter",
-    "launch/imagingstudy",
-    "openid",
-    "fhirUser",
-    "profile",
-    "online_access",
-    "offline_access",
-})
+CONTEXT_SCOPES = frozenset(
+    {
+        "launch",
+        "launch/patient",
+        "launch/encounter",
+        "launch/imagingstudy",
+        "openid",
+        "fhirUser",
+        "profile",
+        "online_access",
+        "offline_access",
+    }
+)
 _RESOURCE_SCOPE = re.compile(r"^(patient|user|system)/([A-Z][A-Za-z]*|\*)\.([a-z]+|\*)$")
 _V1_LETTERS = {"read": "rs", "write": "cud", "*": "cruds"}
 _V2_LETTERS = re.compile(r"^c?r?u?d?s?$")
