@@ -1,0 +1,137 @@
+"""A decoded picture -> what the library keeps: an 8-bit grey PNG of bounded size, and its hash."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from hashlib import sha256
+from io import BytesIO
+
+import numpy as np
+import pydicom
+from PIL import Image
+from pydicom.errors import InvalidDicomError
+
+from cds.domain.case import CasePicture, ViewGroup
+from cds.domain.errors import CdsError, Reason
+from cds.domain.perceptual_hash import perceptual_hash
+from cds.domain.pixels import PixelFrame
+from cds.library.source_case import SourcePicture
+from cds.ports import BlobStore
+
+PictureReader = Callable[[bytes], tuple[PixelFrame, ...]]
+
+LONG_SIDE_PX = 1024
+MAX_FILE_BYTES = 256 * 1024**2
+WHITE_8_BIT = 255.0
+BURNED_IN = "the picture says that it holds burned-in text"
+BURNED_IN_UNSURE = "pictures of this modality often hold burned-in text, and it does not deny it"
+EMPTY = "the file is empty"
+TOO_LARGE = "the file is larger than the limit"
+FLAT = "the picture is one flat tone"
+UNSURE_MODALITIES = frozenset({"ES", "OT", "SC", "US", "XC"})  # screens and cameras
+
+
+@dataclass(frozen=True, slots=True, repr=False, eq=False)
+class PreparedPicture:
+    """A picture that is in the blob store, with what its file said."""
+
+    picture: CasePicture
+    content_sha256: str
+    frame: PixelFrame
+
+    def __repr__(self) -> str:
+        return "PreparedPicture(<redacted>)"
+
+
+def read_frame(content: bytes, reader: PictureReader) -> PixelFrame:
+    """Decode a file and refuse what may not enter a library.
+
+    Parameters
+    ----------
+    content
+        A whole file; untrusted. Only its pixels are kept: no header of it is stored.
+    reader
+        Decodes DICOM, JPEG and PNG.
+
+    Raises
+    ------
+    CdsError
+        IMAGE_UNREADABLE or IMAGE_UNSUPPORTED, with a sentence that serves as the reason of the
+        quarantine; burned-in text that is present or not ruled out is IMAGE_UNSUPPORTED.
+
+    """
+    if not content:
+        raise CdsError(Reason.IMAGE_UNREADABLE, EMPTY)
+    frame = reader(content)[0]
+    if frame.modality is not None or frame.sop_instance_uid is not None:
+        _refuse_burned_in_text(content, frame.modality)
+    if frame.pixels.size == 0 or float(frame.pixels.max()) == float(frame.pixels.min()):
+        raise CdsError(Reason.IMAGE_UNSUPPORTED, FLAT)
+    return frame
+
+
+def prepare(
+    content: bytes, frame: PixelFrame, source: SourcePicture, *, blobs: BlobStore, picture_id: str
+) -> PreparedPicture:
+    """Store the picture's pixels and return what the catalogue keeps of it.
+
+    Parameters
+    ----------
+    content
+        The source file, for its hash.
+    frame
+        What was decoded from it.
+    source
+        What the table says; its view comes before the file's own.
+    blobs
+        Where the PNG goes.
+    picture_id
+        Opaque.
+
+    """
+    view = source.view_position or frame.view_position
+    rows, columns, png = to_png(frame)
+    picture = CasePicture(
+        picture_id=picture_id,
+        blob_key=blobs.put(png),
+        rows=rows,
+        columns=columns,
+        view_group=ViewGroup.from_view_position(view),
+        perceptual_hash=perceptual_hash(frame.pixels),
+        laterality=source.laterality or frame.laterality,
+    )
+    return PreparedPicture(picture, sha256(content).hexdigest(), frame)
+
+
+def to_png(frame: PixelFrame) -> tuple[int, int, bytes]:
+    """Return rows, columns and the PNG (8-bit grey, long side at most 1024 px)."""
+    grey = np.round(frame.pixels * WHITE_8_BIT).astype(np.uint8)
+    image = Image.fromarray(grey)
+    if max(image.size) > LONG_SIDE_PX:
+        image.thumbnail((LONG_SIDE_PX, LONG_SIDE_PX), Image.Resampling.LANCZOS)
+    stream = BytesIO()
+    image.save(stream, format="PNG", optimize=False)
+    return image.height, image.width, stream.getvalue()
+
+
+def from_png(png: bytes, *, content_sha256: str = "") -> PixelFrame:
+    """Return the frame of a picture that `to_png` made; only for bytes of the blob store."""
+    with Image.open(BytesIO(png), formats=("PNG",)) as image:
+        pixels = np.asarray(image.convert("L"), dtype=np.float32) / np.float32(WHITE_8_BIT)
+    return PixelFrame(pixels=pixels, content_sha256=content_sha256)
+
+
+def _refuse_burned_in_text(content: bytes, modality: str | None) -> None:
+    """Apply BurnedInAnnotation (0028,0301) and the modalities that need it (R-HIP-2)."""
+    try:
+        header = pydicom.dcmread(
+            BytesIO(content), stop_before_pixels=True, specific_tags=["BurnedInAnnotation"]
+        )
+    except (InvalidDicomError, OSError, ValueError):
+        raise CdsError(Reason.IMAGE_UNREADABLE, "The DICOM header cannot be read.") from None
+    stated = str(header.get("BurnedInAnnotation", "")).strip().upper()
+    if stated == "YES":
+        raise CdsError(Reason.IMAGE_UNSUPPORTED, BURNED_IN)
+    if stated != "NO" and (modality or "") in UNSURE_MODALITIES:
+        raise CdsError(Reason.IMAGE_UNSUPPORTED, BURNED_IN_UNSURE)
