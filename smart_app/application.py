@@ -1,14 +1,11 @@
-"""The whole product as one Flask application: the machine doors with the clinicians' door on top."""
+"""The whole product as one Flask application: the clinicians' door on top of the machine doors."""
 
 from __future__ import annotations
-
-from typing import Protocol
 
 from flask import Blueprint, Flask
 
 from cds.web.access import declare, public
 from cds.web.application import create_app as create_machine_app
-from cds.web.engine_surface import MachineEngine
 from smart_app.engine_port import LaunchEngine
 from smart_app.launch.views import launch_pages
 from smart_app.pages.about import about_pages
@@ -16,11 +13,7 @@ from smart_app.pages.errors import answer_errors_with_pages
 from smart_app.pages.study import study_pages
 
 
-class WholeEngine(MachineEngine, LaunchEngine, Protocol):
-    """The engine as both kinds of doors see it; `cds.engine.Engine` is one."""
-
-
-def create_app(engine: WholeEngine) -> Flask:
+def create_app(engine: LaunchEngine) -> Flask:
     """Return the application around a built engine; nothing is read from the environment.
 
     Every endpoint of the pages declares its access policy; one that does not is closed by

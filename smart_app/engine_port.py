@@ -7,9 +7,8 @@ from typing import Protocol, cast
 from cds.domain.launch import LaunchAnalysis, StudyHint
 from cds.domain.query import BlockWeights
 from cds.domain.registration import EhrRegistration
-from cds.ports import AuditTrail, Clock, Deadline, FhirAccess, IdentityKeys, Registrations
-from cds.settings import Settings
-from cds.web.engine_surface import current_engine
+from cds.ports import Deadline, FhirAccess
+from cds.web.engine_surface import MachineEngine, current_engine
 from smart_app.launch.session_store import SessionStore
 
 
@@ -70,15 +69,13 @@ class Http(Protocol):
         ...
 
 
-class LaunchEngine(Protocol):
-    """The part of the engine that the clinicians' door uses."""
+class LaunchEngine(MachineEngine, Protocol):
+    """The engine as the machine doors see it, and what the clinicians' door needs beyond that."""
 
-    settings: Settings
-    clock: Clock
-    registrations: Registrations
-    audit: AuditTrail
-    keys: IdentityKeys
-    sessions: SessionStore
+    @property
+    def sessions(self) -> SessionStore:
+        """Return the memory of launches and sessions."""
+        ...
 
     def smart_configuration(self, registration: EhrRegistration) -> SmartConfiguration:
         """Return the EHR's SMART configuration, fetched through egress."""

@@ -3,23 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, Protocol
 
-IDLE_TIMEOUT = timedelta(minutes=30)  # SAFETY R-HIP-5: session time-out
 STATE_LIFETIME = timedelta(minutes=10)  # long enough to sign in at the EHR
 
 
-@dataclass(frozen=True, slots=True, repr=False)
-class StoredRecord:
-    """What was kept for one opaque id; `payload` is JSON-compatible."""
+class StoredRecord(Protocol):
+    """What was kept for one opaque id."""
 
-    ehr_id: str
-    payload: Mapping[str, Any]
+    @property
+    def ehr_id(self) -> str:
+        """Return the EHR that it belongs to."""
+        ...
 
-    def __repr__(self) -> str:
-        return f"StoredRecord({self.ehr_id}, <redacted>)"
+    @property
+    def payload(self) -> Mapping[str, Any]:
+        """Return JSON-compatible members."""
+        ...
 
 
 class SessionStore(Protocol):
@@ -29,12 +30,11 @@ class SessionStore(Protocol):
     `cds.adapters.smart_sessions.SqlSessionStore`.
     """
 
-    def create(
-        self, ehr_id: str, payload: Mapping[str, Any], *, idle: timedelta, lifetime: timedelta
-    ) -> str:
+    def create(self, ehr_id: str, payload: Mapping[str, Any], *, lifetime: timedelta) -> str:
         """Keep a session and return its new opaque id (256 random bits).
 
-        It ends when it was not used for `idle`, and in any case after `lifetime`.
+        It ends when it was not used for 30 minutes (SAFETY R-HIP-5), and in any case after
+        `lifetime`.
         """
         ...
 

@@ -6,14 +6,14 @@ import secrets
 from datetime import timedelta
 from hmac import compare_digest
 
-from flask import Blueprint, Response, g, redirect, request, url_for
+from flask import Blueprint, Response, g, request, url_for
 
 from cds.domain.errors import CdsError, Reason
 from cds.domain.registration import EhrRegistration
 from cds.ports import AuditEvent
 from cds.web.access import public
 from cds.web.deadline import TimeLimit
-from smart_app.access import WINDOW_PARAMETER, clinician_session, current_session, is_https
+from smart_app.access import clinician_session, current_session, is_https
 from smart_app.engine_port import app_engine
 from smart_app.launch.authorization import PendingLaunch, hash_of, start_launch
 from smart_app.launch.clinician_session import ClinicianSession
@@ -27,7 +27,7 @@ from smart_app.launch.cookies import (
 )
 from smart_app.launch.id_token import Expected, SignedInUser, verified_user
 from smart_app.launch.scopes import check_granted
-from smart_app.launch.session_store import IDLE_TIMEOUT, STATE_LIFETIME
+from smart_app.launch.session_store import STATE_LIFETIME
 from smart_app.launch.token_request import TokenAnswer, exchange_code
 from smart_app.pages.errors import page_response
 
@@ -97,12 +97,11 @@ def callback() -> Response:
     session_id = engine.sessions.create(
         registration.ehr_id,
         session.to_payload(),
-        idle=IDLE_TIMEOUT,
         lifetime=timedelta(seconds=answer.expires_in_s),
     )
     patient_key = engine.keys.patient_key(f"fhir-id:{registration.ehr_id}", answer.patient_id)
     _audit(registration.ehr_id, "login", "success", who=user.who, patient_key=patient_key)
-    response = _see_other(url_for("study.study", **{WINDOW_PARAMETER: session.window}))
+    response = _see_other(url_for("study.study", w=session.window))
     drop_cookie(response, launch_cookie(state, is_https=is_https()))
     name = session_cookie(session.window, is_https=is_https())
     set_cookie(response, name, session_id, lifetime_s=COOKIE_LIFETIME_S)
@@ -206,9 +205,7 @@ def _redirect_uri() -> str:
 
 
 def _see_other(url: str) -> Response:
-    response = redirect(url, code=303, Response=Response)
-    response.headers["Cache-Control"] = "no-store"
-    return response
+    return Response(status=303, headers={"Location": url, "Cache-Control": "no-store"})
 
 
 def _check_same_origin() -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from flask import Blueprint, Response, redirect, url_for
+from flask import Blueprint, Response, url_for
 
 from cds.web.access import public
 from smart_app.engine_port import app_engine
@@ -23,4 +23,4 @@ def about() -> Response:
 @public
 def front() -> Response:
     """Lead a person who opens the bare address to the explanation."""
-    return redirect(url_for("about.about"), code=303, Response=Response)
+    return Response(status=303, headers={"Location": url_for("about.about")})

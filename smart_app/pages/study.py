@@ -6,7 +6,6 @@ from flask import Blueprint, Response, request, url_for
 
 from cds.domain.errors import CdsError, Reason
 from cds.domain.launch import LaunchAnalysis, StudyHint
-from cds.domain.query import BlockWeights
 from cds.domain.study import StudyRef
 from cds.web.deadline import TimeLimit
 from smart_app.access import (
