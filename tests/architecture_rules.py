@@ -28,7 +28,7 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "cds.library": (DOMAIN, "cds.ports"),
     "cds.reports": (DOMAIN, "cds.ports", "cds.fhir"),
     "cds.chat": (DOMAIN, "cds.ports", "cds.fhir"),
-    "cds.adapters": (*CONTRACTS, "cds.fhir"),
+    "cds.adapters": (DOMAIN, "cds.ports", "cds.fhir"),
     "cds.engine": (
         *CONTRACTS,
         "cds.pipeline",
