@@ -308,9 +308,12 @@ def newest_supported(studies: tuple[StudyRef, ...], *, not_before: datetime) -> 
 
 
 def chosen_study(studies: tuple[StudyRef, ...], hint: StudyHint | None) -> StudyRef | None:
-    """Return the study that the hint names, or None: another one is never taken silently."""
+    """Return the study that the hint names; without a hint the only one, if there is only one.
+
+    None means that the user chooses: another study than the one meant is never taken silently.
+    """
     if hint is None:
-        return None
+        return studies[0] if len(studies) == 1 else None
     return next((study for study in studies if hint.names(study)), None)
 
 
