@@ -57,7 +57,10 @@ def create_app(hospital: Hospital) -> Flask:
     """Return the program with all doors."""
     here = Path(__file__).parent
     app = Flask(
-        "sandbox", template_folder=str(here / "templates"), static_folder=str(here / "assets")
+        "sandbox",
+        template_folder=str(here / "templates"),
+        static_folder=str(here / "assets"),
+        static_url_path="/static",
     )
     app.secret_key = hospital.secrets.session_key
     app.config.update(
@@ -75,7 +78,7 @@ def create_app(hospital: Hospital) -> Flask:
     def protect(response: Response) -> Response:
         response.headers.setdefault("Content-Security-Policy", policy)
         response.headers.setdefault("X-Content-Type-Options", "nosniff")
-        response.headers.setdefault("Referrer-Policy", "no-referrer")
+        response.headers.setdefault("Referrer-Policy", "same-origin")
         if not request.path.startswith("/static/"):
             response.headers.setdefault("Cache-Control", "no-store")
         return response
