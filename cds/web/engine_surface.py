@@ -88,6 +88,25 @@ class TokenClaims(Protocol):
         ...
 
 
+class SmartEndpoints(Protocol):
+    """Where an EHR's authorization server answers."""
+
+    @property
+    def token_endpoint(self) -> str:
+        """Return the token endpoint."""
+        ...
+
+    @property
+    def authorization_endpoint(self) -> str | None:
+        """Return the authorization endpoint, or None."""
+        ...
+
+    @property
+    def introspection_endpoint(self) -> str | None:
+        """Return the introspection endpoint, or None."""
+        ...
+
+
 class ReadinessCheck(Protocol):
     """One thing that must work before calls are answered."""
 
@@ -173,6 +192,17 @@ class MachineEngine(Protocol):
         CdsError
             NOT_AUTHENTICATED if the token is not active; UPSTREAM_FAILED, UPSTREAM_REFUSED or
             DEADLINE if the server could not be asked.
+
+        """
+        ...
+
+    def smart_configuration(self, registration: EhrRegistration) -> SmartEndpoints:
+        """Return where the EHR's authorization server answers; remembered for a while.
+
+        Raises
+        ------
+        CdsError
+            EGRESS_REFUSED, UPSTREAM_FAILED, UPSTREAM_REFUSED or DEADLINE.
 
         """
         ...

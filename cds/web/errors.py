@@ -11,6 +11,7 @@ from flask import Flask, Response, request
 from werkzeug.exceptions import HTTPException
 
 from cds.domain.errors import CdsError, Reason
+from cds.fhir.operation_outcome import operation_outcome
 from cds.web.wire import fhir_response
 
 log = logging.getLogger(__name__)
@@ -140,5 +141,4 @@ def unexpected_error_response(error: Exception) -> Response:
 
 def outcome_response(status: int, issue_code: str, sentence: str) -> Response:
     """Return an OperationOutcome with one issue."""
-    issue = {"severity": "error", "code": issue_code, "details": {"text": sentence}}
-    return fhir_response({"resourceType": "OperationOutcome", "issue": [issue]}, status=status)
+    return fhir_response(operation_outcome(issue_code, sentence), status=status)
