@@ -1,0 +1,186 @@
+"""`precedent match PICTURE`: the most similar past cases as a table, or as JSON for machines."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from dataclasses import asdict
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from cds.domain import wording
+from cds.domain.dates import PartialDate
+from cds.domain.errors import CdsError, Reason
+from cds.domain.facts import Measurement, SetAside
+from cds.domain.lab_catalogue import normalise
+from cds.domain.patient import ClinicalContext, Demographics
+from cds.domain.query import BlockWeights, CaseQuery
+from cds.domain.report import AnswerState, CaseReport
+from cds.engine import Engine, engine_from_settings
+from cds.settings import settings_from_environment
+
+SHOWN_NEIGHBORS = 10
+
+
+def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add the command."""
+    parser = subparsers.add_parser(
+        "match", help="rank the library's cases by likeness to a picture", description=__doc__
+    )
+    parser.add_argument("picture", type=Path, help="DICOM, JPEG or PNG file")
+    parser.add_argument(
+        "--labs",
+        type=Path,
+        help='JSON file: {"age": 67, "sex": "male", "labs": '
+        '[{"code": "1988-5", "value": 165, "unit": "mg/L"}]}; codes are LOINC, units UCUM',
+    )
+    parser.add_argument("--patient", help="the patient's number in the library, never matched")
+    parser.add_argument("--collection", default="", help="the collection of that number")
+    parser.add_argument("--view", choices=["PA", "AP"], help="view, where the file does not say")
+    parser.add_argument("--cutoff", type=int, help="how many distinct patients to count at most")
+    parser.add_argument("--json", action="store_true", help="print the whole answer as JSON")
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Compare the picture and print the answer.
+
+    Raises
+    ------
+    CdsError
+        INVALID_REQUEST if a file cannot be read; what the engine raises.
+
+    """
+    engine = engine_from_settings(settings_from_environment())
+    report = engine.analyst.for_pictures(_query(engine, arguments))
+    if arguments.json:
+        sys.stdout.write(json.dumps(asdict(report), default=str, indent=1) + "\n")
+    else:
+        print_report(report, Console())
+    return 0
+
+
+def record_from_json(text: str, *, as_of: datetime) -> ClinicalContext:
+    """Read the record that goes with a picture.
+
+    Parameters
+    ----------
+    text
+        JSON object with the optional members ``age`` (years), ``sex`` (FHIR administrative gender)
+        and ``labs`` (objects with ``code``, ``value``, ``unit``), taken at the film.
+    as_of
+        Aware UTC time of the film.
+
+    Raises
+    ------
+    CdsError
+        INVALID_REQUEST if it is not such an object.
+
+    """
+    try:
+        document: dict[str, Any] = json.loads(text)
+        age, sex = document.get("age"), str(document.get("sex", "unknown"))
+        labs = [
+            normalise(str(entry["code"]), float(entry["value"]), entry.get("unit"))
+            for entry in document.get("labs", [])
+        ]
+        born = _birth_date(int(age), as_of) if age is not None else None
+    except (ValueError, KeyError, TypeError, AttributeError):
+        raise CdsError(
+            Reason.INVALID_REQUEST, "The labs file is not as `precedent match --help` describes it."
+        ) from None
+    return ClinicalContext(
+        demographics=Demographics("cli", birth_on=born, sex=sex),
+        read_at=as_of,
+        measurements=tuple(lab for lab in labs if isinstance(lab, Measurement)),
+        set_aside=tuple(lab for lab in labs if isinstance(lab, SetAside)),
+    )
+
+
+def _query(engine: Engine, arguments: argparse.Namespace) -> CaseQuery:
+    as_of = datetime.now(UTC)
+    try:
+        content = arguments.picture.read_bytes()
+        labs = arguments.labs.read_text("utf-8") if arguments.labs else None
+    except (OSError, UnicodeDecodeError) as error:
+        raise CdsError(
+            Reason.INVALID_REQUEST, f"A file cannot be read: {type(error).__name__}."
+        ) from None
+    return CaseQuery(
+        ehr_id="cli",
+        reason="cli",
+        as_of=as_of,
+        context=record_from_json(labs, as_of=as_of) if labs else None,
+        study=None,
+        frames=engine.frames_from_file(content, view_position=arguments.view),
+        weights=BlockWeights(engine.settings.image_weight),
+        cutoff=arguments.cutoff or engine.settings.cutoff,
+        own_identifiers=((arguments.collection, arguments.patient),) if arguments.patient else (),
+    )
+
+
+def _birth_date(age_years: int, as_of: datetime) -> PartialDate:
+    return PartialDate(as_of.year - age_years, as_of.month, min(as_of.day, 28))
+
+
+def print_report(report: CaseReport, console: Console) -> None:
+    """Print an answer for a person, in the order of the app page."""
+    console.print(wording.header(report.library_name), style="dim")
+    console.print()
+    for sentence in (report.abstention, report.composition_guard):
+        if sentence is not None:
+            console.print(sentence, style="bold")
+    if report.already_in_library:
+        console.print("This picture, or a near-duplicate, is already in the library; excluded.")
+    if report.state is AnswerState.COMPARED:
+        console.print(_table(report))
+    sentences = [statement.sentence for statement in (*report.findings, *report.outcomes)]
+    for sentence in (*sentences, *report.states_at_film):
+        console.print(f"- {sentence}")
+    console.print()
+    console.print(f"Used: {'; '.join(report.inputs_used) or 'nothing'}.")
+    for aside in report.set_aside:
+        console.print(f"Set aside: {aside.display} {aside.text} ({aside.reason}).")
+    console.print(report.priority_sentence)
+    console.print(_versions_line(report), style="dim")
+
+
+def _versions_line(report: CaseReport) -> str:
+    versions = report.versions
+    return (
+        f"Encoder {versions.encoder_name} ({versions.encoder_hash[:12]}), index "
+        f"{versions.index_generation}, {report.n_eligible} eligible of "
+        f"{report.n_library_patients} patients."
+    )
+
+
+def _table(report: CaseReport) -> Table:
+    table = Table(title=f"{report.n_neighbors} past patients; the nearest {SHOWN_NEIGHBORS}")
+    for column in ("#", "similarity", "picture", "record", "case", "age", "sex", "view"):
+        table.add_column(column)
+    table.add_column("recorded diagnosis and findings", overflow="fold")
+    table.add_column("what became of the patient", overflow="fold")
+    for neighbor in report.neighbors[:SHOWN_NEIGHBORS]:
+        findings = ", ".join(f"{f.coding.display} ({f.proof})" for f in neighbor.findings)
+        table.add_row(
+            str(neighbor.rank),
+            f"{neighbor.similarity:.3f}",
+            _figure(neighbor.image_similarity),
+            _figure(neighbor.record_similarity),
+            neighbor.case_id[:10],
+            neighbor.age_band,
+            neighbor.sex,
+            neighbor.view,
+            ("counter-example: " if neighbor.is_counter_example else "") + findings,
+            "; ".join(neighbor.outcomes) or "not recorded",
+        )
+    return table
+
+
+def _figure(similarity: float | None) -> str:
+    return "-" if similarity is None else f"{similarity:.3f}"
