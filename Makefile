@@ -2,10 +2,13 @@
 PYTHON ?= python3
 ARGS ?=
 
-.PHONY: demo test check test-train bench setup lock
+.PHONY: demo test check test-train bench setup lock tables
 
 demo test check test-train bench setup:
 	@$(PYTHON) bootstrap.py $@ -- $(ARGS)
 
 lock: setup
 	@.venv/bin/python deploy/lock.py $(if $(UPGRADE),--upgrade)
+
+tables: setup
+	@.venv/bin/python -m deploy.reference_tables
