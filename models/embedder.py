@@ -47,10 +47,12 @@ class OnnxImageEmbedder:
         session: onnxruntime.InferenceSession,
         preprocessing: Preprocessing,
         *,
+        encoder_name: str,
         encoder_hash: str,
         dimension: int,
     ) -> None:
         self._session = session
+        self._encoder_name = encoder_name
         self._preprocessing = preprocessing
         self._encoder_hash = encoder_hash
         self._dimension = dimension
@@ -84,9 +86,15 @@ class OnnxImageEmbedder:
         return cls(
             session,
             preprocessing,
+            encoder_name=manifest.name,
             encoder_hash=encoder_hash_of(manifest.files[MODEL_FILE], preprocessing.hash),
             dimension=manifest.dimension,
         )
+
+    @property
+    def encoder_name(self) -> str:
+        """Name of the encoder, as its manifest says."""
+        return self._encoder_name
 
     @property
     def encoder_hash(self) -> str:
