@@ -1,0 +1,76 @@
+"""The console script `precedent`: finds the command, runs it, turns refusals into sentences."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib import import_module
+from importlib.util import find_spec
+
+from cds.domain.errors import CdsError
+
+EXIT_REFUSED = 2
+EXIT_INTERRUPTED = 130  # 128 + SIGINT, as shells count
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """A command and the module whose ``add_parser(subparsers)`` adds it."""
+
+    name: str
+    module: str
+    summary: str
+
+
+COMMANDS = (
+    Command("demo", "cds.cli.demo", "start the hospital in a box with a ready library"),
+    Command("doctor", "cds.cli.doctor", "check an installation line by line"),
+    Command("ehr", "cds.cli.ehr", "register EHRs"),
+    Command("init", "cds.cli.init", "make the state folder, the key and the database"),
+    Command("library", "cds.cli.library", "import a case library and look at it"),
+    Command("match", "cds.cli.match", "rank the library's cases by likeness to a picture"),
+    Command("serve", "cds.cli.serve", "serve the three doors"),
+)
+
+
+def available_commands() -> tuple[Command, ...]:
+    """Return the commands that this installation has."""
+    return tuple(command for command in COMMANDS if find_spec(command.module) is not None)
+
+
+def build_parser(wanted: str | None) -> argparse.ArgumentParser:
+    """Return the parser; only the module of the wanted command is imported.
+
+    Parameters
+    ----------
+    wanted
+        First argument of the command line; anything else than a command's name lists them all.
+
+    """
+    parser = argparse.ArgumentParser(
+        prog="precedent",
+        description="Similar-case decision support. Investigational: not for clinical use.",
+    )
+    subparsers = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    for command in available_commands():
+        if command.name == wanted:
+            import_module(command.module).add_parser(subparsers)
+        else:
+            subparsers.add_parser(command.name, help=command.summary)
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command and return the exit status."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    parsed = build_parser(arguments[0] if arguments else None).parse_args(arguments)
+    try:
+        return int(parsed.run(parsed))
+    except CdsError as error:
+        sys.stderr.write(f"precedent: {error.sentence}\n")
+        return EXIT_REFUSED
+    except KeyboardInterrupt:
+        sys.stderr.write("precedent: interrupted; run the same command again to go on.\n")
+        return EXIT_INTERRUPTED
