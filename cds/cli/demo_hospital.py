@@ -1,0 +1,95 @@
+"""The demo's hospital as the product knows it: its registration, and the secrets they share."""
+
+from __future__ import annotations
+
+import json
+import secrets
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from cds.domain.registration import CdsClient, EhrRegistration, ReportMode, Stage
+from cds.domain.secrecy import SecretText
+
+EHR_ID = "st-brevis"
+CLIENT_ID = "precedent-app"
+PACS_USER = "precedent"
+PRIVATE_MODE = 0o600
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DemoPlaces:
+    """Where the demo's two servers are.
+
+    The EHR is on ``localhost`` and the app on ``127.0.0.1``, so that for the browser the app in the
+    EHR's frame is a third party, as it is in a hospital.
+    """
+
+    ehr_port: int
+    app_port: int
+
+    @property
+    def ehr_url(self) -> str:
+        """Return the EHR's origin."""
+        return f"http://localhost:{self.ehr_port}"
+
+    @property
+    def app_url(self) -> str:
+        """Return the app's origin."""
+        return f"http://127.0.0.1:{self.app_port}"
+
+
+def shared_secrets(path: Path) -> dict[str, str]:
+    """Return the secrets of the sandbox, made at the first start and kept for the owner alone."""
+    if not path.is_file():
+        made = {
+            "client_id": CLIENT_ID,
+            "client_secret": secrets.token_urlsafe(32),
+            "pacs_user": PACS_USER,
+            "pacs_password": secrets.token_urlsafe(32),
+            "session_key": secrets.token_urlsafe(32),
+        }
+        path.touch(mode=PRIVATE_MODE)
+        path.write_text(json.dumps(made), encoding="utf-8")
+    kept: dict[str, str] = json.loads(path.read_text(encoding="utf-8"))
+    return kept
+
+
+def demo_registration(
+    places: DemoPlaces, shared: dict[str, str], facts: dict[str, Any]
+) -> EhrRegistration:
+    """Return the sandbox's registration.
+
+    Parameters
+    ----------
+    facts
+        What the generator states about the hospital: ``mrn_system``, ``pacs_issuer``,
+        ``time_zone``; each may be missing.
+
+    """
+    return EhrRegistration(
+        ehr_id=EHR_ID,
+        name="St. Brevis General Hospital (synthetic)",
+        fhir_base_url=f"{places.ehr_url}/fhir",
+        client_id=shared["client_id"],
+        client_secret=SecretText(shared["client_secret"]),
+        permitted_networks=("127.0.0.0/8", "::1/128"),
+        origins=(places.ehr_url,),
+        default_pacs_url=f"{places.ehr_url}/dicomweb",
+        pacs_user=shared["pacs_user"],
+        pacs_password=SecretText(shared["pacs_password"]),
+        mrn_system=facts.get("mrn_system"),
+        pacs_issuer=facts.get("pacs_issuer"),
+        introspection_url=f"{places.ehr_url}/auth/introspect",
+        cds_clients=(
+            CdsClient(
+                issuer=f"{places.ehr_url}/ehr",
+                jku=f"{places.ehr_url}/.well-known/cds-hooks-jwks.json",
+            ),
+        ),
+        stage=Stage.SANDBOX,
+        report_mode=ReportMode.PRELIMINARY,
+        ready_card=True,
+        time_zone=str(facts.get("time_zone", "UTC")),
+        frame_ancestors=(places.ehr_url,),
+    )
