@@ -9,7 +9,6 @@ from cds.web.application import create_app as create_machine_app
 from smart_app.engine_port import LaunchEngine
 from smart_app.launch.views import launch_pages
 from smart_app.pages.about import about_pages
-from smart_app.pages.errors import answer_errors_with_pages
 from smart_app.pages.study import study_pages
 
 
@@ -23,7 +22,6 @@ def create_app(engine: LaunchEngine) -> Flask:
     app.jinja_env.trim_blocks = True
     app.jinja_env.lstrip_blocks = True
     for blueprint in (launch_pages, study_pages, about_pages):
-        answer_errors_with_pages(blueprint)
         app.register_blueprint(blueprint)
     assets = Blueprint(
         "assets",

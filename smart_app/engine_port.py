@@ -8,22 +8,12 @@ from cds.domain.launch import LaunchAnalysis, StudyHint
 from cds.domain.query import BlockWeights
 from cds.domain.registration import EhrRegistration
 from cds.ports import Deadline, FhirAccess
-from cds.web.engine_surface import MachineEngine, current_engine
+from cds.web.engine_surface import MachineEngine, SmartEndpoints, current_engine
 from smart_app.launch.session_store import SessionStore
 
 
-class SmartConfiguration(Protocol):
+class SmartConfiguration(SmartEndpoints, Protocol):
     """An EHR's ``.well-known/smart-configuration``, checked; absent members are None or empty."""
-
-    @property
-    def authorization_endpoint(self) -> str | None:
-        """Return where the browser is sent."""
-        ...
-
-    @property
-    def token_endpoint(self) -> str:
-        """Return where a code is exchanged."""
-        ...
 
     @property
     def issuer(self) -> str | None:
@@ -57,10 +47,6 @@ class HttpAnswer(Protocol):
 
 class Http(Protocol):
     """HTTP to the registered origins of one EHR, through the egress rules."""
-
-    def get(self, url: str, *, deadline: Deadline) -> HttpAnswer:
-        """Fetch `url`; CdsError if it cannot be reached or may not be."""
-        ...
 
     def post_form(
         self, url: str, form: dict[str, str], *, headers: dict[str, str], deadline: Deadline

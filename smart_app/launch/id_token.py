@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 from joserfc import jwt
 from joserfc.errors import JoseError
 from joserfc.jwk import KeySet
 
 from cds.domain.errors import CdsError, Reason
+
+if TYPE_CHECKING:
+    from joserfc.jwk import KeySetSerialization
 
 ALGORITHMS = ("RS256",)  # SMART App Launch 2.2 and Inferno: id_tokens are signed RS256
 LEEWAY_S = 60  # clocks of two hospitals' servers
@@ -56,7 +59,9 @@ class Expected:
     now: datetime
 
 
-def verified_user(unverified_id_token: str, jwks_json: bytes, expected: Expected) -> SignedInUser:
+def verified_user(
+    unverified_id_token: str, jwks: Mapping[str, Any], expected: Expected
+) -> SignedInUser:
     """Verify signature and claims of an id_token.
 
     Raises
@@ -70,7 +75,7 @@ def verified_user(unverified_id_token: str, jwks_json: bytes, expected: Expected
     OpenID Connect Core 1.0, 3.1.3.7; SMART App Launch 2.2, "fhirUser".
 
     """
-    claims = _signed_claims(unverified_id_token, jwks_json)
+    claims = _signed_claims(unverified_id_token, jwks)
     _check_claims(claims, expected)
     fhir_user = _fhir_user(claims.get("fhirUser") or claims.get("profile"), expected)
     kind = (fhir_user or "").rstrip("/").split("/")[-2:][0]
@@ -82,11 +87,11 @@ def verified_user(unverified_id_token: str, jwks_json: bytes, expected: Expected
     return SignedInUser(str(claims["sub"]), fhir_user)
 
 
-def _signed_claims(unverified_id_token: str, jwks_json: bytes) -> dict[str, Any]:
+def _signed_claims(unverified_id_token: str, jwks: Mapping[str, Any]) -> dict[str, Any]:
     if len(unverified_id_token) > MAX_ID_TOKEN_CHARACTERS:
         raise _refused("it is too long")
     try:
-        keys = KeySet.import_key_set(json.loads(jwks_json))
+        keys = KeySet.import_key_set(cast("KeySetSerialization", dict(jwks)))
         return jwt.decode(unverified_id_token, keys, algorithms=list(ALGORITHMS)).claims
     except (JoseError, ValueError, KeyError, TypeError, AttributeError):
         raise _refused("its signature does not verify") from None

@@ -6,7 +6,7 @@ import secrets
 from datetime import timedelta
 from hmac import compare_digest
 
-from flask import Blueprint, Response, g, request, url_for
+from flask import Response, g, request, url_for
 
 from cds.domain.errors import CdsError, Reason
 from cds.domain.registration import EhrRegistration
@@ -29,13 +29,13 @@ from smart_app.launch.id_token import Expected, SignedInUser, verified_user
 from smart_app.launch.scopes import check_granted
 from smart_app.launch.session_store import STATE_LIFETIME
 from smart_app.launch.token_request import TokenAnswer, exchange_code
-from smart_app.pages.errors import page_response
+from smart_app.pages.errors import page_blueprint, page_response
 
 SIGN_IN_LIMIT_S = 20.0  # token and key set together; an EHR that is slower is not up
 WINDOW_BYTES = 6  # a handle, not a secret
 NO_ACCOUNT = "-"  # audit records of launches that name no registered EHR
 
-launch_pages = Blueprint("launch", __name__)
+launch_pages = page_blueprint("launch", __name__)
 
 
 @launch_pages.get("/launch")
@@ -155,7 +155,7 @@ def _sign_in(
     http = engine.http(registration)
     code = request.args["code"]
     answer = exchange_code(http, registration, pending, code=code, deadline=deadline)
-    keys = http.get(pending.jwks_uri, deadline=deadline)
+    keys = engine.key_set(registration, pending.jwks_uri, deadline=deadline)
     expected = Expected(
         issuer=pending.issuer,
         client_id=registration.client_id,
@@ -163,7 +163,7 @@ def _sign_in(
         fhir_base_url=registration.fhir_base_url,
         now=engine.clock.now(),
     )
-    return answer, verified_user(answer.unverified_id_token, keys.body, expected)
+    return answer, verified_user(answer.unverified_id_token, keys, expected)
 
 
 def _check_authorization_answer(pending: PendingLaunch) -> None:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from flask import Blueprint, Response, url_for
+from flask import Response, url_for
 
 from cds.web.access import public
 from smart_app.engine_port import app_engine
-from smart_app.pages.errors import page_response
+from smart_app.pages.errors import page_blueprint, page_response
 
-about_pages = Blueprint("about", __name__)
+about_pages = page_blueprint("about", __name__)
 
 
 @about_pages.get("/about")

@@ -126,7 +126,9 @@ def unexpected_page(error: Exception) -> Response:
     )
 
 
-def answer_errors_with_pages(blueprint: Blueprint) -> None:
-    """Let a blueprint answer its refusals with pages instead of OperationOutcomes."""
+def page_blueprint(name: str, import_name: str) -> Blueprint:
+    """Return a blueprint that answers its refusals with pages instead of OperationOutcomes."""
+    blueprint = Blueprint(name, import_name)
     blueprint.register_error_handler(CdsError, refusal_page)
     blueprint.register_error_handler(Exception, unexpected_page)
+    return blueprint

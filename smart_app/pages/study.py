@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from flask import Blueprint, Response, request, url_for
+from flask import Response, request, url_for
 
 from cds.domain.errors import CdsError, Reason
 from cds.domain.launch import LaunchAnalysis, StudyHint
+from cds.domain.registration import ReportMode
 from cds.domain.study import StudyRef
 from cds.web.deadline import TimeLimit
+from cds.web.report_resources import resource_of
+from cds.web.wire import fhir_response
 from smart_app.access import (
     WINDOW_PARAMETER,
     clinician_session,
@@ -18,7 +21,7 @@ from smart_app.access import (
 )
 from smart_app.engine_port import app_engine
 from smart_app.launch.clinician_session import ShownReport, hint_of
-from smart_app.pages.errors import page_response
+from smart_app.pages.errors import page_blueprint, page_response
 from smart_app.pages.study_page import StudyPage, picture_keys, study_page
 from smart_app.pages.weights import chosen_weights, weight_choices
 
@@ -27,7 +30,7 @@ STUDY_KEY_CHARACTERS = 16
 STUDY_PARAMETER = "study"
 WEIGHTS_PARAMETER = "weights"
 
-study_pages = Blueprint("study", __name__)
+study_pages = page_blueprint("study", __name__)
 
 
 @study_pages.url_defaults
@@ -86,6 +89,20 @@ def case_picture(case_id: str, picture_id: str) -> Response:
     return _png(picture)
 
 
+@study_pages.get("/app/report/<report_id>/fhir")
+@clinician_session
+def fhir_report(report_id: str) -> Response:
+    """Return the DiagnosticReport of an answer that this session's page showed."""
+    session, registration = current_session(), current_registration()
+    report = None
+    if session.shown_report(report_id) and registration.report_mode is not ReportMode.OFF:
+        report = app_engine().results.by_id(session.ehr_id, report_id)
+    resource = report and resource_of(report, registration, "DiagnosticReport", report_id)
+    if not resource:
+        raise CdsError(Reason.NOT_FOUND, "This window has no such report.")
+    return fhir_response(resource)
+
+
 def study_key(study: StudyRef) -> str:
     """Return what stands for a study in an address: a keyed hash, no identifier."""
     named = study.study_instance_uid or f"accession:{study.accession_number}"
@@ -128,12 +145,10 @@ def _case_picture_url(case_id: str, picture_id: str) -> str:
 
 
 def _fhir_url(page: StudyPage) -> str | None:
-    """Return the address of this answer in the FHIR API, where the EHR has agreed to it."""
-    registration = current_registration()
-    if page.report is None or registration.report_mode.value != "preliminary":
+    """Return where this answer is as FHIR, where the EHR has agreed to such reports."""
+    if page.report is None or current_registration().report_mode is ReportMode.OFF:
         return None
-    base = app_engine().settings.public_url.rstrip("/")
-    return f"{base}/t/{registration.ehr_id}/fhir/DiagnosticReport/{page.report.report_id}"
+    return url_for("study.fhir_report", report_id=page.report.report_id)
 
 
 def _png(content: bytes) -> Response:

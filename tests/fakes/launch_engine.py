@@ -1,0 +1,218 @@
+"""An engine for the app's tests: real HTTP to a local SMART server, answers that a test has set."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
+from typing import Any
+
+import requests
+from PIL import Image
+
+from cds.domain.errors import CdsError, Reason
+from cds.domain.launch import LaunchAnalysis, StudyHint
+from cds.domain.query import BlockWeights
+from cds.domain.registration import EhrRegistration, ReportMode, Stage
+from cds.domain.report import CaseReport
+from cds.ports import AuditEvent, Deadline, FhirAccess
+from cds.settings import Settings
+from tests.builders.case_report import a_launch_analysis
+from tests.fakes.session_store import MemorySessionStore
+
+
+@dataclass
+class SettableClock:
+    """Runs on from now by the test's own steps."""
+
+    moment: datetime = field(default_factory=lambda: datetime.now(UTC))
+
+    def now(self) -> datetime:
+        return self.moment
+
+    def step(self, **parts: float) -> None:
+        self.moment += timedelta(**parts)
+
+
+@dataclass(frozen=True)
+class Answer:
+    status: int
+    body: bytes
+
+
+class LocalHttp:
+    """Posts forms with requests, as egress will."""
+
+    def post_form(
+        self, url: str, form: dict[str, str], *, headers: dict[str, str], deadline: Deadline
+    ) -> Answer:
+        try:
+            got = requests.post(  # stands in for egress
+                url, data=form, headers=headers, timeout=deadline.remaining_s()
+            )
+        except requests.RequestException:
+            raise CdsError(
+                Reason.UPSTREAM_FAILED, "The EHR's sign-in service could not be reached."
+            ) from None
+        return Answer(got.status_code, got.content)
+
+
+@dataclass
+class OneEhr:
+    registration: EhrRegistration
+
+    def by_id(self, ehr_id: str) -> EhrRegistration | None:
+        return self.registration if ehr_id == self.registration.ehr_id else None
+
+    def by_iss(self, iss: str) -> EhrRegistration | None:
+        return self.registration if iss == self.registration.fhir_base_url else None
+
+    def all(self) -> tuple[EhrRegistration, ...]:
+        return (self.registration,)
+
+
+@dataclass
+class Recorded:
+    events: list[AuditEvent] = field(default_factory=list)
+
+    def record(self, event: AuditEvent) -> None:
+        self.events.append(event)
+
+
+@dataclass
+class KeptResults:
+    reports: dict[str, CaseReport] = field(default_factory=dict)
+
+    def save(self, report: CaseReport, *, requested_by: str) -> None:  # the port's
+        self.reports[report.report_id] = report
+
+    def by_id(self, ehr_id: str, report_id: str) -> CaseReport | None:
+        report = self.reports.get(report_id)
+        return report if report and report.ehr_id == ehr_id else None
+
+    def by_input_hash(self, ehr_id: str, input_hash: str) -> CaseReport | None:
+        return None
+
+    def by_patient(self, ehr_id: str, patient_id: str) -> tuple[CaseReport, ...]:
+        return ()
+
+
+class PlainKeys:
+    def patient_key(self, namespace: str, value: str) -> str:
+        return hashlib.sha256(f"{namespace}|{value}".encode()).hexdigest()
+
+    def study_key(self, study_instance_uid: str) -> str:
+        return hashlib.sha256(f"study|{study_instance_uid}".encode()).hexdigest()
+
+
+def grey_picture(seed: int, side: int = 96) -> bytes:
+    """A grey PNG that differs by seed."""
+    image = Image.new("L", (side, side), 40 + seed * 29 % 180)
+    stream = io.BytesIO()
+    image.save(stream, "PNG")
+    return stream.getvalue()
+
+
+class FakeLaunchEngine:
+    """Implements `smart_app.engine_port.LaunchEngine`."""
+
+    def __init__(self, fhir_base_url: str, **registration: Any) -> None:
+        values: dict[str, Any] = {
+            "ehr_id": "sandbox",
+            "name": "Sandbox",
+            "fhir_base_url": fhir_base_url,
+            "client_id": "precedent",
+            "mrn_system": "https://hospital.example.invalid/mrn",
+            "stage": Stage.SANDBOX,
+            "report_mode": ReportMode.PRELIMINARY,
+            "time_zone": "Europe/Berlin",
+            "frame_ancestors": ("http://localhost:8100",),
+        }
+        self.settings = Settings(
+            public_url="http://127.0.0.1:8000",
+            library_name="the synthetic library",
+            development=True,
+        )
+        self.clock = SettableClock()
+        self.registrations = OneEhr(EhrRegistration(**{**values, **registration}))
+        self.audit = Recorded()
+        self.results = KeptResults()
+        self.keys = PlainKeys()
+        self.sessions = MemorySessionStore(self.clock)
+        self.hook_calls: Any = None
+        self.seen_tokens: Any = None
+        self.analysis: LaunchAnalysis = a_launch_analysis()
+        self.failure: CdsError | None = None
+        self.analysed: list[tuple[FhirAccess, StudyHint | None, BlockWeights]] = []
+        self.viewed: list[tuple[str, str, str, str]] = []
+
+    def smart_configuration(self, registration: EhrRegistration) -> Any:
+        url = f"{registration.fhir_base_url}/.well-known/smart-configuration"
+        try:
+            members = requests.get(url, timeout=5).json()  # stands in for egress
+        except requests.RequestException:
+            raise CdsError(Reason.UPSTREAM_FAILED, "The EHR could not be reached.") from None
+        names = ("issuer", "jwks_uri", "authorization_endpoint", "introspection_endpoint")
+        return SimpleNamespace(
+            token_endpoint=members["token_endpoint"],
+            capabilities=tuple(members["capabilities"]),
+            **{name: members.get(name) for name in names},
+        )
+
+    def http(self, registration: EhrRegistration) -> LocalHttp:  # the port's
+        return LocalHttp()
+
+    def key_set(
+        self,
+        registration: EhrRegistration,  # the port's
+        url: str,
+        *,
+        deadline: Deadline,
+    ) -> Mapping[str, Any]:
+        got = requests.get(url, timeout=deadline.remaining_s())  # as above
+        members: Mapping[str, Any] = got.json()
+        return members
+
+    def analyse_for_launch(
+        self,
+        access: FhirAccess,
+        *,
+        study_hint: StudyHint | None,
+        weights: BlockWeights,
+        deadline: Deadline,  # the port's
+    ) -> LaunchAnalysis:
+        self.analysed.append((access, study_hint, weights))
+        if self.failure is not None:
+            raise self.failure
+        studies = self.analysis.studies
+        study = next((s for s in studies if study_hint and study_hint.names(s)), None)
+        if study is None:
+            return replace(self.analysis, study=None, report=None)
+        if self.analysis.report is not None:
+            self.results.save(self.analysis.report, requested_by="launch")
+        return replace(self.analysis, study=study)
+
+    def query_picture_png(
+        self,
+        access: FhirAccess,  # the port's
+        study: StudyHint,  # the port's
+        *,
+        deadline: Deadline,  # the port's
+    ) -> bytes:
+        return grey_picture(3)
+
+    def case_picture_png(self, case_id: str, picture_id: str, *, ehr_id: str, who: str) -> bytes:
+        self.viewed.append((case_id, picture_id, ehr_id, who))
+        return grey_picture(len(self.viewed))
+
+    def analyse_for_hook(self, *_: Any, **__: Any) -> Any:
+        raise CdsError(Reason.NO_IMAGING, "These tests call no hooks.")
+
+    def ready(self) -> tuple[Any, ...]:
+        return ()
+
+    def fhir_token(self, *_: Any) -> Any:
+        raise CdsError(Reason.NOT_AUTHENTICATED, "These tests call no FHIR API.")
