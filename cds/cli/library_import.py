@@ -53,9 +53,8 @@ def run(arguments: argparse.Namespace) -> int:
     console = Console(stderr=arguments.json)
     storage = open_storage(settings)
     summary = _import(arguments, storage, console)
-    is_index_due = summary.n_pictures > 0 or storage.embeddings.current_generation() is None
-    if not arguments.no_index and is_index_due:
-        rebuild_index(settings, console)
+    if not arguments.no_index and summary.n_cases_in_library:
+        rebuild_index(settings, console, only_if_due=True)
     if arguments.json:
         Console(soft_wrap=True, highlight=False).print_json(json.dumps(summary.to_json()))
     else:

@@ -5,13 +5,18 @@ from __future__ import annotations
 import argparse
 import json
 from dataclasses import asdict
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 
 from cds.cli.progress import Steps
+from cds.domain.errors import CdsError
 from cds.domain.generation import IndexPassport
 from cds.library.embedding_run import embed_missing
 from cds.settings import Settings, settings_from_environment
+
+if TYPE_CHECKING:
+    from cds.engine import Engine
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -41,8 +46,19 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def rebuild_index(settings: Settings, console: Console) -> IndexPassport:
+def rebuild_index(
+    settings: Settings, console: Console, *, only_if_due: bool = False
+) -> IndexPassport:
     """Embed what lacks a vector and build a generation.
+
+    Parameters
+    ----------
+    settings
+        Of this installation.
+    console
+        Where progress is shown.
+    only_if_due
+        Keep the current generation if it already holds every case and picture.
 
     Raises
     ------
@@ -60,9 +76,23 @@ def rebuild_index(settings: Settings, console: Console) -> IndexPassport:
             blobs=engine.storage.blobs,
             progress=steps.show,
         )
+    current = _complete_generation(engine) if only_if_due else None
+    if current is not None:
+        return current
     passport = engine.build_index()
     console.print(
         f"Index {passport.generation_id}: {passport.n_cases} cases of {passport.n_patients} "
         f"patients, {passport.n_rows} pictures."
     )
     return passport
+
+
+def _complete_generation(engine: Engine) -> IndexPassport | None:
+    """Return the current generation's passport if nothing in the library is missing from it."""
+    try:
+        passport = engine.passport()
+    except CdsError:
+        return None  # none yet, damaged, or of another encoder: it is due
+    catalogue = engine.storage.catalogue
+    held = (catalogue.n_cases(), catalogue.n_pictures())
+    return passport if (passport.n_cases, passport.n_rows) == held else None
