@@ -14,9 +14,13 @@ def resource_of(
     report: CaseReport, registration: EhrRegistration, resource_type: str, resource_id: str
 ) -> dict[str, Any] | None:
     """Return one resource of an answer, or None if it has no such resource."""
-    made = {
-        "DiagnosticReport": lambda: (diagnostic_report_from_report(report, registration),),
-        "Observation": lambda: observations_from_report(report, registration),
-        "Device": lambda: (device_from_report(report),),
-    }[resource_type]()
-    return next((resource for resource in made if resource["id"] == resource_id), None)
+    made: tuple[dict[str, Any], ...]
+    if resource_type == "DiagnosticReport":
+        made = (diagnostic_report_from_report(report, registration),)
+    elif resource_type == "Observation":
+        made = observations_from_report(report, registration)
+    else:
+        made = (device_from_report(report),)
+    return next(
+        (r for r in made if r["resourceType"] == resource_type and r["id"] == resource_id), None
+    )

@@ -1,0 +1,169 @@
+"""An engine without world: it answers what a test has prepared, and remembers what it was asked."""
+
+import hashlib
+import hmac
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from cds.domain.errors import CdsError, Reason
+from cds.domain.patient import ClinicalContext
+from cds.domain.registration import EhrRegistration
+from cds.domain.report import CaseReport
+from cds.domain.secrecy import SecretText
+from cds.domain.study import StudyRef
+from cds.ports import Deadline, FhirAccess
+from cds.settings import Settings
+from tests.fakes.clock import FixedClock
+from tests.fakes.door_memories import (
+    FakeAuditTrail,
+    FakeHookCalls,
+    FakeResultStore,
+    FakeSeenTokens,
+)
+
+
+@dataclass(frozen=True)
+class FakeHookAnalysis:
+    context: ClinicalContext
+    study: StudyRef | None = None
+    report: CaseReport | None = None
+    failure: CdsError | None = None
+    is_pending: bool = False
+
+
+@dataclass(frozen=True)
+class FakeTokenClaims:
+    scope: str
+    client_id: str
+    patient_id: str | None
+    expires_at: datetime
+    subject: str | None = None
+
+
+@dataclass(frozen=True)
+class FakeReadinessCheck:
+    name: str
+    ok: bool
+    sentence: str
+
+
+@dataclass(frozen=True)
+class FakeSmartEndpoints:
+    token_endpoint: str = "https://ehr.example.invalid/token"
+    authorization_endpoint: str | None = "https://ehr.example.invalid/authorize"
+    introspection_endpoint: str | None = None
+
+
+@dataclass(frozen=True)
+class FakeRegistrations:
+    """Implements `cds.ports.Registrations`."""
+
+    known: tuple[EhrRegistration, ...]
+
+    def by_id(self, ehr_id: str) -> EhrRegistration | None:
+        return next((r for r in self.known if r.ehr_id == ehr_id), None)
+
+    def by_iss(self, iss: str) -> EhrRegistration | None:
+        return next((r for r in self.known if r.fhir_base_url == iss), None)
+
+    def all(self) -> tuple[EhrRegistration, ...]:
+        return self.known
+
+
+class FakeIdentityKeys:
+    """Implements `cds.ports.IdentityKeys` with a key that is no secret."""
+
+    def patient_key(self, namespace: str, value: str) -> str:
+        return hmac.digest(b"key", f"{namespace}|{value}".encode(), hashlib.sha256).hex()
+
+    def study_key(self, study_instance_uid: str) -> str:
+        return self.patient_key("study", study_instance_uid)
+
+
+@dataclass(frozen=True)
+class AskedAnalysis:
+    """What the engine was asked for a hook."""
+
+    access: FhirAccess
+    prefetch: Mapping[str, Any] | None
+    remaining_s: float
+    as_of: datetime
+
+
+Analyse = Callable[[AskedAnalysis, Deadline], FakeHookAnalysis]
+
+
+def _nothing_prepared(_asked: AskedAnalysis, _deadline: Deadline) -> FakeHookAnalysis:
+    raise CdsError(Reason.MISSING_CONTEXT, "No analysis was prepared.")
+
+
+@dataclass
+class FakeEngine:
+    """Has the surface of `cds.engine.Engine` that the machine doors use.
+
+    `analyse` answers hooks, `tokens` are active access tokens, `key_sets` are what jku URLs serve.
+    """
+
+    clock: FixedClock
+    registrations: FakeRegistrations
+    settings: Settings = field(
+        default_factory=lambda: Settings(public_url="https://cds.example.invalid")
+    )
+    analyse: Analyse = _nothing_prepared
+    tokens: dict[str, FakeTokenClaims] = field(default_factory=dict)
+    key_sets: dict[str, Mapping[str, Any]] = field(default_factory=dict)
+    checks: tuple[FakeReadinessCheck, ...] = (FakeReadinessCheck("database", True, "It answers."),)
+    smart_endpoints: FakeSmartEndpoints | None = field(default_factory=FakeSmartEndpoints)
+    peers_are_down: bool = False
+    audit: FakeAuditTrail = field(default_factory=FakeAuditTrail)
+    results: FakeResultStore = field(default_factory=FakeResultStore)
+    hook_calls: FakeHookCalls = field(default_factory=FakeHookCalls)
+    keys: FakeIdentityKeys = field(default_factory=FakeIdentityKeys)
+    asked: list[AskedAnalysis] = field(default_factory=list)
+    fetched_key_sets: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.seen_tokens = FakeSeenTokens(self.clock)
+
+    def analyse_for_hook(
+        self,
+        access: FhirAccess,
+        *,
+        prefetch: Mapping[str, Any] | None,
+        deadline: Deadline,
+        as_of: datetime,
+    ) -> FakeHookAnalysis:
+        asked = AskedAnalysis(access, prefetch, deadline.remaining_s(), as_of)
+        self.asked.append(asked)
+        return self.analyse(asked, deadline)
+
+    def ready(self) -> tuple[FakeReadinessCheck, ...]:
+        return self.checks
+
+    def fhir_token(self, registration: EhrRegistration, token: SecretText) -> FakeTokenClaims:
+        self._reach_peer()
+        claims = self.tokens.get(token.reveal())
+        if claims is None:
+            raise CdsError(Reason.NOT_AUTHENTICATED, "The token is not active.")
+        return claims
+
+    def key_set(
+        self, registration: EhrRegistration, url: str, *, deadline: Deadline
+    ) -> Mapping[str, Any]:
+        self.fetched_key_sets.append(url)
+        self._reach_peer()
+        if url not in self.key_sets:
+            raise CdsError(Reason.UPSTREAM_FAILED, "The key set answered 404.", status=404)
+        return self.key_sets[url]
+
+    def smart_configuration(self, registration: EhrRegistration) -> FakeSmartEndpoints:
+        self._reach_peer()
+        if self.smart_endpoints is None:
+            raise CdsError(Reason.UPSTREAM_FAILED, "The EHR answered 404.", status=404)
+        return self.smart_endpoints
+
+    def _reach_peer(self) -> None:
+        if self.peers_are_down:
+            raise CdsError(Reason.UPSTREAM_FAILED, "The EHR cannot be reached.")
