@@ -7,6 +7,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import import_module
+from importlib.metadata import version
 from importlib.util import find_spec
 
 from cds.domain.errors import CdsError
@@ -52,6 +53,9 @@ def build_parser(wanted: str | None) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="precedent",
         description="Similar-case decision support. Investigational: not for clinical use.",
+    )
+    parser.add_argument(
+        "--version", action="version", version=f"precedent {version('precedent-cds')}"
     )
     subparsers = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     for command in available_commands():
