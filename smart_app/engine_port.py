@@ -7,6 +7,7 @@ from typing import Protocol, cast
 from cds.domain.launch import LaunchAnalysis, StudyHint
 from cds.domain.query import BlockWeights
 from cds.domain.registration import EhrRegistration
+from cds.domain.study import StudyRef
 from cds.ports import Deadline, FhirAccess
 from cds.web.engine_surface import MachineEngine, SmartEndpoints, current_engine
 from smart_app.launch.session_store import SessionStore
@@ -86,7 +87,7 @@ class LaunchEngine(MachineEngine, Protocol):
         ...
 
     def query_picture_png(
-        self, access: FhirAccess, study: StudyHint, *, deadline: Deadline
+        self, access: FhirAccess, study: StudyRef, *, deadline: Deadline
     ) -> bytes:
         """Return the query's picture as 8-bit grey PNG, identity checked again."""
         ...

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from cds.engine import build_engine
+from cds.engine import engine_from_settings
 from cds.settings import settings_from_environment
 from smart_app.application import create_app
 
-app = create_app(build_engine(settings_from_environment()))
+app = create_app(engine_from_settings(settings_from_environment()))

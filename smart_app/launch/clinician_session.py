@@ -120,3 +120,8 @@ class ClinicianSession:
 def hint_of(study: StudyRef) -> StudyHint:
     """Return a hint that names exactly this study."""
     return StudyHint(study.study_instance_uid, study.accession_number, study.imaging_study_id)
+
+
+def study_of(hint: StudyHint) -> StudyRef:
+    """Return a reference with what `hint_of` kept of a study."""
+    return StudyRef(hint.study_instance_uid, hint.accession_number, hint.imaging_study_id)

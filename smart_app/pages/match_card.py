@@ -98,7 +98,7 @@ def _bars(neighbor: Neighbor) -> tuple[Bar, ...]:
     return (
         bar_of("Together", neighbor.similarity),
         bar_of("Picture", neighbor.image_similarity),
-        bar_of("Labs and history", neighbor.record_similarity),
+        bar_of("Labs, history", neighbor.record_similarity),
     )
 
 

@@ -20,7 +20,7 @@ from smart_app.access import (
     keep_session,
 )
 from smart_app.engine_port import app_engine
-from smart_app.launch.clinician_session import ShownReport, hint_of
+from smart_app.launch.clinician_session import ShownReport, hint_of, study_of
 from smart_app.pages.errors import page_blueprint, page_response
 from smart_app.pages.study_page import StudyPage, picture_keys, study_page
 from smart_app.pages.weights import chosen_weights, weight_choices
@@ -72,7 +72,7 @@ def query_picture(report_id: str) -> Response:
     if shown is None:
         raise _no_picture()
     access, deadline = current_access(), TimeLimit(PAGE_LIMIT_S)
-    picture = app_engine().query_picture_png(access, shown.study, deadline=deadline)
+    picture = app_engine().query_picture_png(access, study_of(shown.study), deadline=deadline)
     return _png(picture)
 
 

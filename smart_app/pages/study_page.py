@@ -12,7 +12,7 @@ from cds.domain.errors import Reason
 from cds.domain.launch import LaunchAnalysis
 from cds.domain.patient import Demographics
 from cds.domain.registration import EhrRegistration
-from cds.domain.report import CaseReport, Neighbor, Priority
+from cds.domain.report import AnswerState, CaseReport, Neighbor, Priority
 from cds.domain.study import ReportState, StudyRef
 from smart_app.pages.match_card import MatchCard, match_card
 
@@ -66,6 +66,11 @@ PRIORITY_ICONS = {
     Priority.NONE: "\u2013",
     Priority.NOT_ASSESSED: "?",
 }
+HEADLINES = {
+    AnswerState.COMPARED: "Before you read on",
+    AnswerState.NOTHING_COMPARABLE: "Nothing comparable",
+    AnswerState.NOT_ASSESSED: "Not assessed",
+}
 ALREADY_IN_LIBRARY = (
     "This picture, or one almost identical to it, is in the library already; "
     "it was left out of the comparison."
@@ -113,7 +118,9 @@ class StudyPage:
     report: CaseReport | None
     cards: tuple[MatchCard, ...]
     more_cards: tuple[MatchCard, ...]
+    headline: str
     notices: tuple[str, ...]
+    may_choose_weights: bool
     too_few: str | None
     what_to_do: str | None
     shows_query_picture: bool
@@ -160,7 +167,9 @@ def study_page(
         report=report,
         cards=cards[0],
         more_cards=cards[1],
+        headline=HEADLINES[report.state] if report else "",
         notices=_notices(report),
+        may_choose_weights=report is not None and report.state is not AnswerState.NOT_ASSESSED,
         too_few=_too_few(report),
         what_to_do=WHAT_TO_DO.get(report.not_assessed_reason or "") if report else None,
         shows_query_picture=_shows_query_picture(report),

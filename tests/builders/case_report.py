@@ -49,14 +49,14 @@ _CASES = (
         None,
     ),
 )
-_LABS = (
-    ("C-reactive protein", "mg/L", 38.0),
-    ("Leukocytes", "10*3/uL", 9.6),
-    ("Oxygen saturation", "%", 89.0),
-    ("Creatinine", "mg/dL", 1.4),
-    ("NT-proBNP", "pg/mL", 6120.0),
-    ("Temperature", "Cel", 36.9),
-    ("Haemoglobin", "g/dL", 11.2),
+_LABS = (  # name, unit, this patient's value, step between cases
+    ("C-reactive protein", "mg/L", 38.0, 4.0),
+    ("Leukocytes", "10*3/uL", 9.6, 0.6),
+    ("Oxygen saturation", "%", 89.0, 1.0),
+    ("Creatinine", "mg/dL", 1.4, 0.1),
+    ("NT-proBNP", "pg/mL", 6120.0, 410.0),
+    ("Temperature", "Cel", 36.9, 0.2),
+    ("Haemoglobin", "g/dL", 11.2, 0.4),
 )
 
 
@@ -113,8 +113,8 @@ def a_neighbor(rank: int = 1, **overrides: Any) -> Neighbor:
             *(Finding(sign) for sign in signs),
         ),
         "shared": tuple(
-            SharedFact(name, unit, value, round(value * (0.86 + 0.03 * ((rank + i) % 9)), 2), 0.1)
-            for i, (name, unit, value) in enumerate(_LABS)
+            SharedFact(name, unit, value, round(value + step * ((rank + i) % 7 - 3), 2), 0.1)
+            for i, (name, unit, value, step) in enumerate(_LABS)
         ),
         "outcomes": ("Alive 30 days after the film", "Length of stay 7 d") if rank % 2 else (),
     }
