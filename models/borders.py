@@ -44,7 +44,8 @@ def content_bounds(pixels: Float32Array, rule: BorderRule) -> tuple[slice, slice
     Parameters
     ----------
     pixels
-        Shape ``(rows, columns)``, float32 in [0, 1].
+        Shape ``(rows, columns)``, float32 in [0, 1], its contrast stretched: the tolerance is a
+        share of what the picture shows, whatever its window.
     rule
         What counts as border.
 

@@ -134,12 +134,11 @@ class Preprocessing:
         """
         _refuse_unusable(pixels)
         sample, step = _thinned(pixels)
-        _grey_limits(sample, self.contrast)
-        kept_rows, kept_columns = content_bounds(sample, self.border)
+        visible = _stretched(sample, *_grey_limits(sample, self.contrast))
+        kept_rows, kept_columns = content_bounds(visible, self.border)
         low, high = _grey_limits(sample[kept_rows, kept_columns], self.contrast)
         content = pixels[_scaled(kept_rows, step), _scaled(kept_columns, step)]
-        resized = _resized_to_fit(content, self.size_px)
-        stretched = np.clip((resized - low) / (high - low), 0.0, 1.0)
+        stretched = _stretched(_resized_to_fit(content, self.size_px), low, high)
         return _padded_to_square(stretched, self.size_px)
 
     def normalise(self, grey: Float32Array) -> Float32Array:
@@ -292,6 +291,12 @@ def _grey_limits(pixels: Float32Array, rule: ContrastRule) -> tuple[np.float32, 
     if high - low < rule.minimum_spread:
         raise CdsError(Reason.IMAGE_UNREADABLE, "The picture is blank: it has next to no contrast.")
     return np.float32(low), np.float32(high)
+
+
+def _stretched(pixels: Float32Array, low: np.float32, high: np.float32) -> Float32Array:
+    """Map the two limits to 0 and 1 and clip what lies outside."""
+    stretched: Float32Array = np.clip((pixels - low) / (high - low), 0.0, 1.0)
+    return stretched
 
 
 def _resized_to_fit(content: Float32Array, side_px: int) -> Float32Array:

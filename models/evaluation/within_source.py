@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -47,14 +47,16 @@ class RetrievalTask:
         Shape ``(q,)``, class index from 0.
     library_classes
         Shape ``(n,)``.
-    query_patients
-        Shape ``(q,)``, any number per patient; resampling draws whole patients.
+    query_patients, library_patients
+        Shapes ``(q,)`` and ``(n,)``, a number per patient. A query never meets its own patient, and
+        resampling draws whole patients.
 
     """
 
     query_classes: IntArray
     library_classes: IntArray
     query_patients: IntArray
+    library_patients: IntArray
 
     @property
     def n_classes(self) -> int:
@@ -68,8 +70,8 @@ class RetrievalTask:
         return float((self.query_classes == most).mean())
 
 
-def ranked(queries: Float32Array, library: Float32Array) -> IntArray:
-    """Rank the library for each query by inner product.
+def ranked(queries: Float32Array, library: Float32Array, task: RetrievalTask) -> IntArray:
+    """Rank the library for each query by inner product; the query's own patient comes last.
 
     Parameters
     ----------
@@ -77,6 +79,8 @@ def ranked(queries: Float32Array, library: Float32Array) -> IntArray:
         Shape ``(q, d)``, unit norm.
     library
         Shape ``(n, d)``, unit norm.
+    task
+        The patients.
 
     Returns
     -------
@@ -84,7 +88,9 @@ def ranked(queries: Float32Array, library: Float32Array) -> IntArray:
         Shape ``(q, n)``, library indices, most similar first; ties by index.
 
     """
-    return np.argsort(-(queries @ library.T), axis=1, kind="stable")
+    similarities = queries @ library.T
+    similarities[task.query_patients[:, None] == task.library_patients[None, :]] = -np.inf
+    return np.argsort(-similarities, axis=1, kind="stable")
 
 
 def precision_at(ranking: IntArray, task: RetrievalTask, *, cutoff: int) -> NDArray[np.float64]:
@@ -106,7 +112,7 @@ def precision_at(ranking: IntArray, task: RetrievalTask, *, cutoff: int) -> NDAr
 
     Examples
     --------
-    >>> task = RetrievalTask(np.array([0]), np.array([0, 1, 0]), np.array([0]))
+    >>> task = RetrievalTask(np.array([0]), np.array([0, 1, 0]), np.array([9]), np.arange(3))
     >>> precision_at(np.array([[2, 1, 0]]), task, cutoff=2)
     array([0.5])
 
@@ -165,13 +171,15 @@ def measured(
         ``P@1``, ``P@5`` and ``AUROC``, each with a 95 % interval over resampled patients.
 
     """
-    ranking = ranked(queries, library)
+    ranking = ranked(queries, library, task)
     first = precision_at(ranking, task, cutoff=1)
     fifth = precision_at(ranking, task, cutoff=5)
 
     def values(chosen: IntArray) -> tuple[float, float, float]:
-        part = RetrievalTask(
-            task.query_classes[chosen], task.library_classes, task.query_patients[chosen]
+        part = replace(
+            task,
+            query_classes=task.query_classes[chosen],
+            query_patients=task.query_patients[chosen],
         )
         auroc = neighbor_auroc(ranking[chosen], part)
         return float(first[chosen].mean()), float(fifth[chosen].mean()), auroc

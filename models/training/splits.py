@@ -111,7 +111,7 @@ def split_by_group(
     *,
     seed: int,
     test_share: float = 0.25,
-    validation_share: float = 0.1,
+    validation_share: float = 0.2,
 ) -> Split:
     """Assign whole groups to a side, by a hash that does not depend on the other rows.
 

@@ -1,4 +1,4 @@
-"""The fine-tune: one source per batch, two views per picture, early layers frozen."""
+"""Two steps: fit the projection on frozen features, then fine-tune the late layers with it."""
 
 from __future__ import annotations
 
@@ -10,19 +10,22 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import nn
 from torch.nn import functional
 
 from models.training.augmentation import AugmentationRule, augmented
+from models.training.features import grey_batch, normalised, pooled_features
 from models.training.labels import LabelSpace
-from models.training.losses import label_overlap, supervised_contrastive
-from models.training.rows import UINT8_MAX, Row
+from models.training.objective import Objective
+from models.training.rows import Row
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from models.preprocessing import Preprocessing
     from models.training.mobilenet import RetrievalEncoder
+
+_WARM_UP_SHARE = 0.05
+_LOWEST_RATE = 0.01
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,39 +35,40 @@ class Recipe:
     Attributes
     ----------
     n_epochs
-        Passes over the training pictures.
+        Passes of the fine-tune over the training pictures.
+    n_projection_epochs
+        Passes of the first step, over stored features: seconds.
+    n_stored_views
+        Augmented views per picture whose features are stored for the first step.
     seed
         Of batches, augmentation and heads.
     batch_size
-        Pictures per batch; each is seen twice.
+        Pictures per batch.
     n_frozen_blocks
         Blocks from the input on that keep their ImageNet weights.
     backbone_rate, head_rate
         Learning rates at their highest, of the network and of projection and heads.
     weight_decay
         Of AdamW.
-    temperature
-        Of the contrastive loss.
-    head_weight
-        Of the classification loss against the contrastive one.
-    view_attraction
-        Of the other view of the same picture, against 1 for another picture with equal labels.
+    temperature, head_weight
+        Of the objective.
     averaging
-        Decay per step of the running average of weights that is kept.
+        Decay per step of the running average of weights, which is what is kept.
 
     """
 
-    n_epochs: int = 20
+    n_epochs: int = 10
+    n_projection_epochs: int = 30
+    n_stored_views: int = 4
     seed: int = 0
     batch_size: int = 32
-    n_frozen_blocks: int = 7
-    backbone_rate: float = 2e-4
+    n_frozen_blocks: int = 11
+    backbone_rate: float = 1e-4
     head_rate: float = 1e-3
     weight_decay: float = 1e-2
-    temperature: float = 0.1
+    temperature: float = 0.2
     head_weight: float = 1.0
-    view_attraction: float = 1.0
-    averaging: float = 0.99
+    averaging: float = 0.98
     augmentation: AugmentationRule = field(default_factory=AugmentationRule)
 
 
@@ -87,24 +91,10 @@ class TrainingSet:
     squares: NDArray[np.uint8]
     spaces: dict[str, LabelSpace]
 
-
-class _Heads(nn.Module):
-    """One linear classifier per source with labels, on the unit-norm embedding."""
-
-    # Logits of unit vectors need room; fixed, so that it cannot replace learning.
-    _SCALE = 10.0
-
-    def __init__(self, spaces: dict[str, LabelSpace], dimension: int) -> None:
-        super().__init__()
-        self.layers = nn.ModuleDict(
-            {s.source: nn.Linear(dimension, len(s.labels)) for s in spaces.values() if s.labels}
-        )
-
-    def loss(self, source: str, embeddings: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-        if source not in self.layers:
-            return embeddings.new_zeros(())
-        logits = self.layers[source](embeddings * self._SCALE)
-        return functional.binary_cross_entropy_with_logits(logits, labels)
+    def labels(self, batch: NDArray[np.intp]) -> torch.Tensor:
+        """Return the labels of rows of one source, ``(n, m)``."""
+        rows = [self.rows[index] for index in batch.tolist()]
+        return torch.from_numpy(self.spaces[rows[0].source].indicator(rows))
 
 
 def train(
@@ -114,7 +104,7 @@ def train(
     recipe: Recipe,
     after_epoch: Callable[[int, float, RetrievalEncoder], None],
 ) -> RetrievalEncoder:
-    """Fine-tune an encoder in place and return the average of its late weights.
+    """Train an encoder in place and return the average of its late weights.
 
     Parameters
     ----------
@@ -127,7 +117,8 @@ def train(
     recipe
         How.
     after_epoch
-        Called with epoch (from 1), mean loss and the averaged encoder, for reports and checkpoints.
+        Called with epoch, mean loss and the averaged encoder, for reports and checkpoints; epoch 0
+        is the end of the first step.
 
     Returns
     -------
@@ -135,129 +126,148 @@ def train(
         The running average of the weights, in evaluation mode.
 
     """
-    generator = torch.Generator().manual_seed(recipe.seed)
-    torch.manual_seed(recipe.seed)
-    heads = _Heads(training_set.spaces, encoder.projection.out_channels)
-    encoder.network.blocks[: recipe.n_frozen_blocks].requires_grad_(requires_grad=False)
-    optimizer = _optimizer(encoder, heads, recipe)
-    n_steps = recipe.n_epochs * _n_batches(training_set, recipe.batch_size)
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _rate_at(step / n_steps))
-    average = torch.optim.swa_utils.AveragedModel(
-        encoder, multi_avg_fn=torch.optim.swa_utils.get_ema_multi_avg_fn(recipe.averaging)
-    )
-    for epoch in range(1, recipe.n_epochs + 1):
-        losses = []
-        for batch in _batches(training_set, recipe.batch_size, generator):
-            loss = _batch_loss(
-                encoder,
-                heads,
-                _views(training_set, batch, recipe, generator),
-                preprocessing,
-                recipe,
-            )
-            optimizer.zero_grad(set_to_none=True)
-            loss.backward()
-            optimizer.step()
-            schedule.step()
-            average.update_parameters(encoder)
-            losses.append(float(loss.detach()))
-        after_epoch(epoch, float(np.mean(losses)), average.module)
-    averaged: RetrievalEncoder = average.module
+    run = _Run(encoder, training_set, preprocessing, recipe)
+    after_epoch(0, run.fit_projection(), encoder)
+    averaged = run.fine_tune(after_epoch)
     averaged.eval()
     return averaged
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class _Views:
-    """Two views of each picture of a batch: grey ``(2 n, 1, h, w)``, labels ``(2 n, m)``."""
+class _Run:
+    """One training run: what both of its steps share."""
 
-    source: str
-    grey: torch.Tensor
-    labels: torch.Tensor
+    def __init__(
+        self,
+        encoder: RetrievalEncoder,
+        training_set: TrainingSet,
+        preprocessing: Preprocessing,
+        recipe: Recipe,
+    ) -> None:
+        torch.manual_seed(recipe.seed)
+        self.generator = torch.Generator().manual_seed(recipe.seed)
+        self.encoder = encoder
+        self.training_set = training_set
+        self.preprocessing = preprocessing
+        self.recipe = recipe
+        self.objective = Objective(
+            training_set.spaces,
+            encoder.projection.out_channels,
+            temperature=recipe.temperature,
+            head_weight=recipe.head_weight,
+        )
+
+    def fit_projection(self) -> float:
+        """Fit projection and heads on stored features of augmented views; return the last loss."""
+        views = [
+            pooled_features(
+                self.encoder.network, self.training_set.squares, self.preprocessing, source
+            )
+            for source in (None, *[self.generator] * self.recipe.n_stored_views)
+        ]
+        stored = torch.from_numpy(np.stack(views, axis=1))
+        _start_on_principal_axes(self.encoder, views[0])
+        parameters = [*self.encoder.projection.parameters(), *self.objective.parameters()]
+        optimizer = torch.optim.AdamW(
+            parameters, lr=self.recipe.head_rate, weight_decay=self.recipe.weight_decay
+        )
+
+        def drawn(batch: NDArray[np.intp]) -> torch.Tensor:
+            chosen = torch.randint(stored.shape[1], (len(batch),), generator=self.generator)
+            features = stored[torch.from_numpy(batch), chosen][:, :, None, None]
+            return functional.normalize(self.encoder.projection(features).flatten(1))
+
+        loss = math.nan
+        for _ in range(self.recipe.n_projection_epochs):
+            loss = self._epoch(drawn, optimizer, lambda: None)
+        return loss
+
+    def fine_tune(
+        self, after_epoch: Callable[[int, float, RetrievalEncoder], None]
+    ) -> RetrievalEncoder:
+        """Train late layers, projection and heads on fresh views; return the running average."""
+        recipe = self.recipe
+        self.encoder.network.blocks[: recipe.n_frozen_blocks].requires_grad_(requires_grad=False)
+        optimizer = self._optimizer()
+        n_steps = recipe.n_epochs * sum(1 for _ in self._batches())
+        schedule = torch.optim.lr_scheduler.LambdaLR(
+            optimizer, lambda step: _rate_at(step / max(1, n_steps))
+        )
+        average = torch.optim.swa_utils.AveragedModel(
+            self.encoder, multi_avg_fn=torch.optim.swa_utils.get_ema_multi_avg_fn(recipe.averaging)
+        )
+        averaged: RetrievalEncoder = average.module
+
+        def drawn(batch: NDArray[np.intp]) -> torch.Tensor:
+            grey = grey_batch(self.training_set.squares[batch])
+            changed = augmented(grey, recipe.augmentation, self.generator)
+            embeddings: torch.Tensor = self.encoder(normalised(changed, self.preprocessing))[0]
+            return embeddings
+
+        def after_step() -> None:
+            schedule.step()
+            average.update_parameters(self.encoder)
+
+        for epoch in range(1, recipe.n_epochs + 1):
+            after_epoch(epoch, self._epoch(drawn, optimizer, after_step), averaged)
+        return averaged
+
+    def _epoch(
+        self,
+        drawn: Callable[[NDArray[np.intp]], torch.Tensor],
+        optimizer: torch.optim.Optimizer,
+        after_step: Callable[[], None],
+    ) -> float:
+        """Go once over all batches; return the mean loss."""
+        losses = []
+        for source, batch in self._batches():
+            views = [drawn(batch) for _ in range(self.objective.n_views(source))]
+            loss = self.objective(source, torch.cat(views), self.training_set.labels(batch))
+            optimizer.zero_grad(set_to_none=True)
+            loss.backward()
+            optimizer.step()
+            after_step()
+            losses.append(float(loss.detach()))
+        return float(np.mean(losses))
+
+    def _optimizer(self) -> torch.optim.AdamW:
+        """Give the network a slower rate than projection and heads."""
+        network = [p for p in self.encoder.network.parameters() if p.requires_grad]
+        rest = [*self.encoder.projection.parameters(), *self.objective.parameters()]
+        return torch.optim.AdamW(
+            [
+                {"params": network, "lr": self.recipe.backbone_rate},
+                {"params": rest, "lr": self.recipe.head_rate},
+            ],
+            weight_decay=self.recipe.weight_decay,
+        )
+
+    def _batches(self) -> Iterator[tuple[str, NDArray[np.intp]]]:
+        """Yield source and row indices: one source per batch, sources mixed, sizes even."""
+        batches = []
+        for source in sorted(self.training_set.spaces):
+            members = np.array(
+                [i for i, row in enumerate(self.training_set.rows) if row.source == source]
+            )
+            order = torch.randperm(len(members), generator=self.generator).numpy()
+            n_parts = max(1, round(len(members) / self.recipe.batch_size))
+            batches += [(source, part) for part in np.array_split(members[order], n_parts)]
+        for number in torch.randperm(len(batches), generator=self.generator).tolist():
+            yield batches[number]
 
 
-def _views(
-    training_set: TrainingSet,
-    batch: NDArray[np.intp],
-    recipe: Recipe,
-    generator: torch.Generator,
-) -> _Views:
-    """Augment each picture of a batch twice."""
-    rows = [training_set.rows[index] for index in batch.tolist()]
-    grey = torch.from_numpy(training_set.squares[batch]).float().div(UINT8_MAX)[:, None]
-    labels = torch.from_numpy(training_set.spaces[rows[0].source].indicator(rows))
-    twice = augmented(torch.cat([grey, grey]), recipe.augmentation, generator)
-    return _Views(rows[0].source, twice, torch.cat([labels, labels]))
-
-
-def _batch_loss(
-    encoder: RetrievalEncoder,
-    heads: _Heads,
-    views: _Views,
-    preprocessing: Preprocessing,
-    recipe: Recipe,
-) -> torch.Tensor:
-    """Contrast and classify one batch."""
-    embeddings, _ = encoder(normalised(views.grey, preprocessing))
-    n_pictures = views.grey.shape[0] // 2
-    same_picture = torch.eye(n_pictures).repeat(2, 2)
-    attraction = torch.maximum(label_overlap(views.labels), same_picture * recipe.view_attraction)
-    contrast = supervised_contrastive(embeddings, attraction, temperature=recipe.temperature)
-    return contrast + recipe.head_weight * heads.loss(views.source, embeddings, views.labels)
-
-
-def normalised(grey: torch.Tensor, preprocessing: Preprocessing) -> torch.Tensor:
-    """Do the last step of preprocessing on a batch.
-
-    Parameters
-    ----------
-    grey
-        Shape ``(n, 1, h, w)``, float32 in [0, 1].
-    preprocessing
-        Gives mean and standard deviation.
-
-    Returns
-    -------
-    torch.Tensor
-        Shape ``(n, channels, h, w)``; equal to `Preprocessing.normalise` of each.
-
-    """
-    mean = torch.tensor(preprocessing.mean)[None, :, None, None]
-    std = torch.tensor(preprocessing.std)[None, :, None, None]
-    return ((grey - mean) / std).contiguous(memory_format=torch.channels_last)
-
-
-def _optimizer(encoder: RetrievalEncoder, heads: _Heads, recipe: Recipe) -> torch.optim.AdamW:
-    """Give the network a slower rate than what starts anew."""
-    backbone = [p for p in encoder.network.parameters() if p.requires_grad]
-    fresh = [*encoder.projection.parameters(), *heads.parameters()]
-    return torch.optim.AdamW(
-        [
-            {"params": backbone, "lr": recipe.backbone_rate},
-            {"params": fresh, "lr": recipe.head_rate},
-        ],
-        weight_decay=recipe.weight_decay,
-    )
+def _start_on_principal_axes(encoder: RetrievalEncoder, features: NDArray[np.float32]) -> None:
+    """Set the projection to the centred principal axes of features ``(n, n_features)``."""
+    centre = features.mean(axis=0)
+    _, _, axes = np.linalg.svd(features - centre, full_matrices=False)
+    weight = np.zeros(encoder.projection.weight.shape[:2], dtype=np.float32)
+    n_axes = min(len(axes), len(weight))
+    weight[:n_axes] = axes[:n_axes]
+    with torch.no_grad():
+        encoder.projection.weight.copy_(torch.from_numpy(weight)[:, :, None, None])
+        encoder.projection.bias.copy_(torch.from_numpy(-weight @ centre))
 
 
 def _rate_at(progress: float) -> float:
     """Rise over the first twentieth, then fall along a cosine to a hundredth."""
-    return max(0.01, min(1.0, progress / 0.05 + 0.01) * 0.5 * (1.0 + math.cos(math.pi * progress)))
-
-
-def _n_batches(training_set: TrainingSet, batch_size: int) -> int:
-    """Count the batches of an epoch."""
-    return sum(1 for _ in _batches(training_set, batch_size, torch.Generator()))
-
-
-def _batches(
-    training_set: TrainingSet, batch_size: int, generator: torch.Generator
-) -> Iterator[NDArray[np.intp]]:
-    """Yield row indices: each batch of one source, sources mixed, remainders spread evenly."""
-    batches = []
-    for source in sorted(training_set.spaces):
-        members = np.array([i for i, row in enumerate(training_set.rows) if row.source == source])
-        order = torch.randperm(len(members), generator=generator).numpy()
-        batches.extend(np.array_split(members[order], math.ceil(len(members) / batch_size)))
-    for number in torch.randperm(len(batches), generator=generator).tolist():
-        yield batches[number]
+    rising = min(1.0, progress / _WARM_UP_SHARE + _LOWEST_RATE)
+    return max(_LOWEST_RATE, rising * 0.5 * (1.0 + math.cos(math.pi * progress)))
