@@ -19,12 +19,16 @@ def main() -> None:
     parser.add_argument("--now", type=datetime.fromisoformat, help="ISO time of the try-out patients' today")
     parser.add_argument("--cases", type=int, help="fewer library cases than 620")
     parser.add_argument("--processes", type=int, default=2)
+    parser.add_argument("--only", choices=["tryout", "library"], help="write one of the two")
     arguments = parser.parse_args()
     now = arguments.now or datetime.now(UTC)
     now = now.replace(tzinfo=UTC) if now.tzinfo is None else now.astimezone(UTC)
     started = time.monotonic()
-    write_tryout(arguments.out / "tryout", now)
-    print(f"patients to try: written in {time.monotonic() - started:.0f} s")
+    if arguments.only != "library":
+        write_tryout(arguments.out / "tryout", now)
+        print(f"patients to try: written in {time.monotonic() - started:.0f} s")
+    if arguments.only == "tryout":
+        return
     summary = write_library(
         arguments.out / "library", seed=arguments.seed, n=arguments.cases, processes=arguments.processes
     )
