@@ -156,20 +156,25 @@ def write_pictures(pictures: Path, out_dir: Path, *, now: datetime) -> int:
     Parameters
     ----------
     out_dir
-        As the generator lays it out; ``hospital.json`` there names the record-number system.
+        As the generator lays it out; the pictures take the record-number system of its patients.
 
     """
-    facts_file = out_dir / "hospital.json"
-    facts = json.loads(facts_file.read_text("utf-8")) if facts_file.is_file() else {}
+    mrn_system, pacs_issuer = _systems(out_dir / "fhir")
     paths = sorted(p for p in pictures.rglob("*") if p.suffix.lower() in PICTURE_SUFFIXES)
     (out_dir / "fhir").mkdir(parents=True, exist_ok=True)
     written = 0
     for number, path in enumerate(paths[:N_PICTURES_LIMIT], start=1):
-        patient = PicturePatient(
-            number, path.stem, facts.get("mrn_system", MRN_SYSTEM), facts.get("pacs_issuer")
-        )
+        patient = PicturePatient(number, path.stem, mrn_system, pacs_issuer)
         written += _write_one(path, patient, out_dir, now - _FILM_AGE)
     return written
+
+
+def _systems(fhir_dir: Path) -> tuple[str, str | None]:
+    """Return the record-number system and the issuer of the patients who are there already."""
+    for path in sorted(fhir_dir.glob("Patient-*.json")):
+        identifier = json.loads(path.read_text(encoding="utf-8"))["identifier"][0]
+        return identifier["system"], identifier.get("assigner", {}).get("display")
+    return MRN_SYSTEM, None
 
 
 def _write_one(path: Path, patient: PicturePatient, out_dir: Path, film_at: datetime) -> bool:

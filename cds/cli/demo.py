@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import shutil
 import signal
 import sys
@@ -12,12 +11,17 @@ import webbrowser
 from datetime import datetime
 from hashlib import sha256
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import NoReturn
 
 from rich.console import Console
 
 from cds.adapters.storage import open_storage
-from cds.cli.demo_hospital import DemoPlaces, demo_registration, shared_secrets
+from cds.cli.demo_hospital import (
+    DemoPlaces,
+    demo_registration,
+    record_number_systems,
+    shared_secrets,
+)
 from cds.cli.demo_processes import Children, children, refuse_taken_port, run_to_end
 from cds.settings import Settings
 
@@ -158,10 +162,9 @@ class _Demo:
 
     def _register(self) -> None:
         shared = shared_secrets(self._state / "secrets.json")
-        facts_file = self._tryout / "hospital.json"
-        facts: dict[str, Any] = json.loads(facts_file.read_text()) if facts_file.is_file() else {}
+        systems = record_number_systems(self._tryout / "fhir")
         storage = open_storage(self._settings)
-        storage.registrations.save(demo_registration(self._places, shared, facts))
+        storage.registrations.save(demo_registration(self._places, shared, systems))
         storage.engine.dispose()
 
     def serve(self, servers: Children) -> None:

@@ -55,18 +55,20 @@ def shared_secrets(path: Path) -> dict[str, str]:
     return kept
 
 
+def record_number_systems(fhir_dir: Path) -> tuple[str | None, str | None]:
+    """Return the record-number system of the hospital's patients, and its issuer in DICOM."""
+    for path in sorted(fhir_dir.glob("Patient-*.json")):
+        patient: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        identifier = patient["identifier"][0]
+        return identifier.get("system"), identifier.get("assigner", {}).get("display")
+    return None, None
+
+
 def demo_registration(
-    places: DemoPlaces, shared: dict[str, str], facts: dict[str, Any]
+    places: DemoPlaces, shared: dict[str, str], systems: tuple[str | None, str | None]
 ) -> EhrRegistration:
-    """Return the sandbox's registration.
-
-    Parameters
-    ----------
-    facts
-        What the generator states about the hospital: ``mrn_system``, ``pacs_issuer``,
-        ``time_zone``; each may be missing.
-
-    """
+    """Return the sandbox's registration; `systems` as `record_number_systems` returns them."""
+    mrn_system, pacs_issuer = systems
     return EhrRegistration(
         ehr_id=EHR_ID,
         name="St. Brevis General Hospital (synthetic)",
@@ -78,8 +80,8 @@ def demo_registration(
         default_pacs_url=f"{places.ehr_url}/dicomweb",
         pacs_user=shared["pacs_user"],
         pacs_password=SecretText(shared["pacs_password"]),
-        mrn_system=facts.get("mrn_system"),
-        pacs_issuer=facts.get("pacs_issuer"),
+        mrn_system=mrn_system,
+        pacs_issuer=pacs_issuer,
         introspection_url=f"{places.ehr_url}/auth/introspect",
         cds_clients=(
             CdsClient(
@@ -90,6 +92,6 @@ def demo_registration(
         stage=Stage.SANDBOX,
         report_mode=ReportMode.PRELIMINARY,
         ready_card=True,
-        time_zone=str(facts.get("time_zone", "UTC")),
+        time_zone="UTC",
         frame_ancestors=(places.ehr_url,),
     )

@@ -23,8 +23,9 @@ class Account:
 
 
 ACCOUNTS = (
-    Account("dr.okafor", "Dr Adaeze Okafor", "Emergency physician", "Practitioner/okafor"),
-    Account("dr.lindqvist", "Dr Jonas Lindqvist", "Radiologist", "Practitioner/lindqvist"),
+    Account("dr.okafor", "Dr Ada Okafor", "Radiologist", "Practitioner/u-radiologist"),
+    Account("dr.lindqvist", "Dr Jonas Lindqvist", "Ward physician", "Practitioner/u-ward"),
+    Account("dr.moreau", "Dr Claire Moreau", "Emergency physician", "Practitioner/u-emergency"),
 )
 
 

@@ -110,12 +110,15 @@ def _guide(path: Path) -> dict[str, tuple[str, str, str]]:
     """Return what each try-out patient shows, by patient id."""
     if not path.is_file():
         return {}
-    entries = json.loads(path.read_text(encoding="utf-8"))
+    entries = json.loads(path.read_text(encoding="utf-8"))["patients"]
     return {
-        str(entry["patient_id"]): (
-            str(entry["number"]),
-            str(entry.get("story", "")),
-            str(entry.get("expected", "")),
-        )
+        str(entry["patient_id"]): (_case(entry), str(entry["story"]), str(entry["expected"]))
         for entry in entries
     }
+
+
+def _case(entry: dict[str, Any]) -> str:
+    """Return what the guide calls a patient: P1 to P12, or the name of a fixture."""
+    if entry["is_fixture"]:
+        return str(entry["patient_id"]).removeprefix("fx-")
+    return f"P{entry['number']}"

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from sandbox.web.fhir_store import FhirStore, Resource
 
 _SEXES = {"female": "F", "male": "M", "other": "O"}
+_PLACES = {"EMER": "Emergency department", "IMP": "Ward", "AMB": "Outpatient clinic"}
 _HIDDEN_STATUSES = frozenset({"entered-in-error", "cancelled"})
 
 
@@ -122,7 +123,7 @@ def banner(store: FhirStore, patient: Resource) -> Banner:
         age=_age_text(patient.get("birthDate", "")),
         sex=_SEXES.get(patient.get("gender", ""), "U"),
         place=_place(store, encounter),
-        reason=_reason(encounter),
+        reason=_reason(store, patient["id"], encounter),
         allergies=", ".join(text_of(a.get("code")) for a in allergies) or "None recorded",
         encounter_id=encounter.get("id"),
     )
@@ -194,12 +195,26 @@ def _place(store: FhirStore, encounter: Resource) -> str:
         if reference.get("display") or found.get("name"):
             return str(reference.get("display") or found["name"])
     kind = encounter.get("class", {})
-    return str(kind.get("display") or kind.get("code") or "Outpatient")
+    return _PLACES.get(kind.get("code", ""), str(kind.get("display", "Not here")))
 
 
-def _reason(encounter: Resource) -> str:
-    reasons = [text_of(concept) for concept in encounter.get("reasonCode", ())]
-    return "; ".join(reason for reason in reasons if reason)
+def _reason(store: FhirStore, patient_id: str, encounter: Resource) -> str:
+    """Return why the patient is here: what the encounter says, else the newest order."""
+    orders = _newest_first(store.of_patient("ServiceRequest", patient_id), "authoredOn")
+    for resource in (encounter, *orders):
+        reasons = [text_of(concept) for concept in resource.get("reasonCode", ())]
+        if any(reasons):
+            return "; ".join(reason for reason in reasons if reason)
+    return ""
+
+
+def _newest_first(resources: tuple[Resource, ...], *elements: str) -> list[Resource]:
+    """Return resources by the first of these dates that each has, newest first."""
+
+    def at(resource: Resource) -> str:
+        return next((str(resource[name]) for name in elements if name in resource), "")
+
+    return sorted(resources, key=at, reverse=True)
 
 
 def _problems(store: FhirStore, patient_id: str) -> tuple[tuple[str, str, str], ...]:
@@ -215,14 +230,13 @@ def _problems(store: FhirStore, patient_id: str) -> tuple[tuple[str, str, str], 
 
 def read_imaging(store: FhirStore, patient_id: str) -> tuple[ImagingRow, ...]:
     """Return a patient's imaging studies, newest first."""
-    studies = [
-        study
-        for study in store.of_patient("ImagingStudy", patient_id)
-        if study.get("status") not in _HIDDEN_STATUSES
-    ]
-    studies.sort(key=lambda study: str(study.get("started", "")), reverse=True)
+    studies = _newest_first(store.of_patient("ImagingStudy", patient_id), "started")
     reports = store.of_patient("DiagnosticReport", patient_id)
-    return tuple(_imaging_row(study, reports) for study in studies)
+    return tuple(
+        _imaging_row(study, reports)
+        for study in studies
+        if study.get("status") not in _HIDDEN_STATUSES
+    )
 
 
 def _imaging_row(study: Resource, reports: tuple[Resource, ...]) -> ImagingRow:
@@ -250,11 +264,8 @@ def _accession(resource: Resource) -> str:
 
 
 def _reports(store: FhirStore, patient_id: str) -> tuple[ReportRow, ...]:
-    found = sorted(
-        store.of_patient("DiagnosticReport", patient_id),
-        key=lambda r: str(r.get("issued") or r.get("effectiveDateTime") or ""),
-        reverse=True,
-    )
+    filed = store.of_patient("DiagnosticReport", patient_id)
+    found = _newest_first(filed, "issued", "effectiveDateTime")
     return tuple(
         ReportRow(
             text_of(r.get("code")) or "Report",
@@ -267,11 +278,7 @@ def _reports(store: FhirStore, patient_id: str) -> tuple[ReportRow, ...]:
 
 
 def _orders(store: FhirStore, patient_id: str) -> tuple[OrderRow, ...]:
-    found = sorted(
-        store.of_patient("ServiceRequest", patient_id),
-        key=lambda r: str(r.get("authoredOn", "")),
-        reverse=True,
-    )
+    found = _newest_first(store.of_patient("ServiceRequest", patient_id), "authoredOn")
     return tuple(
         OrderRow(
             r["id"],

@@ -33,6 +33,5 @@ def patient_rows(hospital: Hospital) -> tuple[PatientRow, ...]:
 
 
 def _order(case: str) -> tuple[int, int, str]:
-    digits = "".join(c for c in case if c.isdigit())
-    is_numbered = case.startswith("P") and bool(digits)
-    return (0, int(digits), "") if is_numbered else (1 if case else 2, 0, case)
+    is_numbered = case[:1] == "P" and case[1:].isdigit()
+    return (0, int(case[1:]), "") if is_numbered else (1 if case else 2, 0, case)

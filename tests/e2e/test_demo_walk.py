@@ -108,7 +108,7 @@ def test_chart_when_a_final_report_exists_is_silent_and_the_app_still_opens(walk
 
 def test_chart_when_there_is_no_imaging_is_silent_and_the_app_says_so(walk: Walk) -> None:
     walk.sign_in("dr.okafor")
-    walk.open_chart("no-imaging")
+    walk.open_chart("noimaging")
     assert walk.page.locator("[data-testid=card]").count() == 0
     walk.open_app()
     assert "no imaging" in walk.app_text().lower()

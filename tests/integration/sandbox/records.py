@@ -149,6 +149,7 @@ def write_records(folder: Path) -> Path:
     planted = folder / "dicom" / STUDY_OF_PDF / f"{STUDY_OF_PDF}.1.1.dcm"
     planted.parent.mkdir(parents=True)
     planted.write_bytes(b"%PDF-1.4 not a picture")
-    guide = [{"number": "P1", "patient_id": "anne", "story": "a story", "expected": "an answer"}]
+    entry = {"number": 1, "patient_id": "anne", "story": "a story", "expected": "an answer"}
+    guide = {"patients": [entry | {"is_fixture": False}]}
     (folder / "patients.json").write_text(json.dumps(guide))
     return folder

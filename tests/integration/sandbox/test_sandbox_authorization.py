@@ -58,7 +58,7 @@ def test_id_token_when_checked_with_the_published_keys_names_user_and_nonce(
     assert decoded.claims["iss"] == f"{BASE_URL}/fhir"
     assert decoded.claims["aud"] == "precedent-app"
     assert decoded.claims["nonce"] == "n-0S6"
-    assert decoded.claims["fhirUser"] == f"{BASE_URL}/fhir/Practitioner/okafor"
+    assert decoded.claims["fhirUser"] == f"{BASE_URL}/fhir/Practitioner/u-radiologist"
     assert "d" not in browser.client.get("/auth/jwks").get_json()["keys"][0]
 
 

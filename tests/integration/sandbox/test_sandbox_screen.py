@@ -157,7 +157,7 @@ def test_hook_when_fired_sends_signed_token_context_and_prefetch(
     assert token.claims["aud"] == f"{cds_service.url}{path}"
     assert token.claims["exp"] - token.claims["iat"] == 300
     assert body["context"] == {
-        "userId": "Practitioner/okafor",
+        "userId": "Practitioner/u-radiologist",
         "patientId": "anne",
         "encounterId": "visit-anne",
     }

@@ -88,11 +88,11 @@ def test_secrets_when_read_twice_are_the_same_and_for_the_owner_alone(tmp_path: 
 def test_registration_when_made_permits_only_the_sandbox(tmp_path: Path) -> None:
     places = DemoPlaces(ehr_port=8101, app_port=8001)
     shared = shared_secrets(tmp_path / "secrets.json")
-    registration = demo_registration(places, shared, {"mrn_system": "urn:oid:1.2"})
+    registration = demo_registration(places, shared, ("urn:oid:1.2", "BREVIS"))
     assert registration.fhir_base_url == "http://localhost:8101/fhir"
     assert registration.origins == ("http://localhost:8101",)
     assert registration.frame_ancestors == ("http://localhost:8101",)
     assert registration.stage.value == "sandbox"
-    assert registration.mrn_system == "urn:oid:1.2"
+    assert (registration.mrn_system, registration.pacs_issuer) == ("urn:oid:1.2", "BREVIS")
     assert shared["client_secret"] not in repr(registration)
     assert places.app_url == "http://127.0.0.1:8001"
