@@ -37,10 +37,12 @@ def compare(query: CaseQuery, film: FilmFacts, setting: Setting, tools: Tools) -
     """
     check_fit(query, film)
     embeddings = tools.embedder.embed(query.frames[:1])
+    record = tools.features.vector(film.facts)
     fused = FusedQuery(
         weights=query.weights,
         image=embeddings[0].vector if embeddings else None,
-        record=tools.features.vector(film.facts),
+        record=record,
+        presence=None if record is None else tools.features.presence(film.facts),
     )
     eligibility = eligibility_of(
         query,

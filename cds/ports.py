@@ -140,6 +140,10 @@ class PatientFeatures(Protocol):
         """Return shape ``(r,)``, float32, norm at most 1, or None if nothing is known."""
         ...
 
+    def presence(self, facts: PatientFacts) -> Float32Array:
+        """Return shape ``(f,)``: inner products are the share of the block that both have."""
+        ...
+
     def shared(self, query: PatientFacts, case: PatientFacts) -> tuple[SharedFact, ...]:
         """Return what both sides have and is worth showing, strongest contribution first."""
         ...

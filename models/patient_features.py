@@ -89,6 +89,24 @@ class CataloguePatientFeatures:
             block[offset : offset + N_BUMPS] = weight * _bumps(row.axis_position(value))
         return block if block.any() else None
 
+    def presence(self, facts: PatientFacts) -> Float32Array:
+        """Return which features are known, each as the square root of its share of all weights.
+
+        Returns
+        -------
+        numpy.ndarray
+            Shape ``(2 + number of rows,)``, float32: age, sex, then the catalogue rows. The inner
+            product of two of them is the share of the block that both sides have, in [0, 1].
+
+        """
+        weights = [
+            AGE_WEIGHT if facts.age_years is not None else 0.0,
+            SEX_WEIGHT if facts.sex in _SEXES else 0.0,
+        ]
+        known = self._values(facts)
+        weights += [row.weight if row in known else 0.0 for row in self._rows]
+        return np.sqrt(np.array(weights, dtype=np.float32) / np.float32(self._total))
+
     def shared(self, query: PatientFacts, case: PatientFacts) -> tuple[SharedFact, ...]:
         """Return the measurements that both sides have, strongest contribution first.
 

@@ -129,35 +129,40 @@ class IndexedCaseLibrary:
 
 
 class _Similarities:
-    """Similarity by part of the candidate rows, and fused over the parts that both sides have."""
+    """Similarity by part of the candidate rows, and fused over what both sides have.
+
+    The record's weight counts by the share of the block that both sides have: without any common
+    measurement the picture decides alone, with all of them the weights are the query's.
+    """
 
     def __init__(self, generation: OpenGeneration, query: FusedQuery, positions: IntArray) -> None:
         table, d = generation.table, generation.passport.image_dimension
         vectors = table.vectors[positions]
         self.positions = positions
-        self.has_record = table.case_has_record[table.row_case[positions]]
-        self.image: Float32Array | None = (
-            None if query.image is None else vectors[:, :d] @ query.image
-        )
-        self.record: Float32Array | None = (
-            None if query.record is None else vectors[:, d:] @ query.record
-        )
+        self.image = None if query.image is None else vectors[:, :d] @ query.image
+        self.record = None if query.record is None else vectors[:, d:] @ query.record
+        self.coverage = np.zeros(positions.shape, dtype=np.float32)
+        if query.presence is not None:
+            cases = table.row_case[positions]
+            self.coverage = (table.case_presence @ query.presence)[cases]
         self.fused = self._fuse(query)
 
     def _fuse(self, query: FusedQuery) -> Float32Array:
-        weights = query.weights
-        if self.image is None or self.record is None:
-            only = self.image if self.image is not None else self.record
-            if only is None:
+        if self.image is None:
+            if self.record is None:
                 raise ValueError("a query needs at least one block")
-            return only
-        both = weights.image * self.image + weights.record * self.record
-        alone = self.image if weights.image > 0 else np.full_like(self.image, -1.0)
-        fused: Float32Array = np.where(self.has_record, both, alone).astype(np.float32)
+            return self.record
+        if self.record is None:
+            return self.image
+        w_image, w_record = query.weights.image, query.weights.record
+        total = w_image + w_record * self.coverage
+        both = w_image * self.image + w_record * self.record
+        nothing_shared = np.full_like(self.image, -1.0)
+        fused: Float32Array = np.divide(both, total, out=nothing_shared, where=total > 0)
         return fused
 
     def hit(self, i: int, case: LibraryCase, picture_id: str) -> Hit:
-        has_record = self.record is not None and bool(self.has_record[i])
+        has_record = self.record is not None and bool(self.coverage[i] > 0)
         return Hit(
             case=case,
             picture_id=picture_id,

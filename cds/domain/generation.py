@@ -26,7 +26,7 @@ class IndexPassport:
     Attributes
     ----------
     generation_id
-        First 16 hex digits of the SHA-256 over the vectors and the case ids.
+        First 16 hex digits of the SHA-256 over every column.
     encoder_hash, feature_version
         What the vectors were made with; a mismatch is refused.
     image_dimension, record_dimension
@@ -77,8 +77,8 @@ class GenerationTable:
         Shape ``(c,)``: number of the patient; `patient_key` holds the keys, shape ``(p,)``.
     case_known_at
         Shape ``(c,)``, float64 seconds since 1970 UTC; minus infinity in reference collections.
-    case_has_record
-        Shape ``(c,)``: whether the record block has anything in it.
+    case_presence
+        Shape ``(c, f)``, float32: which features of the record block are known.
     finding_case, finding_number
         Shape ``(f,)`` each: pairs of case and number in `finding_key`.
     finding_key, finding_display
@@ -102,7 +102,7 @@ class GenerationTable:
     case_patient: IntArray
     patient_key: TextArray
     case_known_at: NDArray[np.float64]
-    case_has_record: BoolArray
+    case_presence: Float32Array
     finding_case: IntArray
     finding_number: IntArray
     finding_key: TextArray

@@ -52,16 +52,21 @@ class FusedQuery:
         Shape ``(d,)``, float32, unit norm.
     record
         Shape ``(r,)``, float32, norm at most 1: missing measurements add nothing.
+    presence
+        Shape ``(f,)``, float32: which features of the record block are known; None without one.
 
     """
 
     weights: BlockWeights
     image: Float32Array | None = None
     record: Float32Array | None = None
+    presence: Float32Array | None = None
 
     def __post_init__(self) -> None:
         if self.image is None and self.record is None:
             raise ValueError("a query needs at least one block")
+        if (self.record is None) != (self.presence is None):
+            raise ValueError("a record block says which of its features are known")
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import datetime
 from typing import Protocol
 
 import numpy as np
-from numpy.typing import NDArray
 
 from cds.domain.case import CasePicture, LibraryCase
 from cds.domain.errors import CdsError, Reason
@@ -147,7 +146,7 @@ def generation_table(
         ),
         patient_key=np.array(patients),
         case_known_at=np.array([_known_at_s(e.case) for e in ordered]),
-        case_has_record=np.array([record is not None for record in records]),
+        case_presence=np.stack([features.presence(facts_of(e.case)) for e in ordered]),
         finding_case=np.array([i for i, _ in pairs], dtype=np.int64),
         finding_number=np.array([j for _, j in pairs], dtype=np.int64),
         finding_key=np.array(keys, dtype=np.str_),
@@ -172,7 +171,9 @@ def similarity_limits(table: GenerationTable, *, image_dimension: int) -> tuple[
     record = table.vectors[:, image_dimension:]
     return (
         _best_other_quantile(table, image, sample),
-        _best_other_quantile(table, record, sample[table.case_has_record[table.row_case[sample]]]),
+        _best_other_quantile(
+            table, record, sample[table.case_presence.any(axis=1)[table.row_case[sample]]]
+        ),
     )
 
 
@@ -220,8 +221,9 @@ def _known_at_s(case: LibraryCase) -> float:
 
 
 def _content_id(table: GenerationTable) -> str:
-    digest = hashlib.sha256(np.ascontiguousarray(table.vectors).tobytes())
-    columns: tuple[NDArray[np.str_], ...] = (table.case_id, table.row_picture_id)
-    for column in columns:
-        digest.update("\0".join(column.tolist()).encode())
+    digest = hashlib.sha256()
+    for column in fields(table):
+        values = np.ascontiguousarray(getattr(table, column.name))
+        digest.update(f"{column.name} {values.dtype.str} {values.shape}".encode())
+        digest.update(values.tobytes())
     return digest.hexdigest()[:16]

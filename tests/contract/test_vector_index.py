@@ -21,7 +21,11 @@ QUERIES = clustered(20, 24, seed=2)
 
 @pytest.fixture(params=["exact", "usearch"])
 def index(request):
-    return ExactIndex(VECTORS) if request.param == "exact" else UsearchIndex.build(VECTORS)
+    if request.param == "exact":
+        return ExactIndex(VECTORS)
+    approximate = UsearchIndex.build(VECTORS)
+    approximate.set_expansion(len(VECTORS))  # as wide as the set: what is left is the re-rank
+    return approximate
 
 
 def by_hand(query: np.ndarray, cutoff: int, positions=None) -> list[int]:

@@ -130,15 +130,21 @@ def test_rank_renormalises_over_the_blocks_that_both_sides_have(tmp_path):
     bare = {"age_years": None, "sex": "unknown"}
     cases = [an_embedded_case(0, measurements=fever), an_embedded_case(1, **bare)]
     facts = PatientFacts(60, "male", fever)
-    query = FusedQuery(BlockWeights(0.5), image=a_vector(1), record=FEATURES.vector(facts))
+    query = FusedQuery(
+        BlockWeights(0.5),
+        image=a_vector(1),
+        record=FEATURES.vector(facts),
+        presence=FEATURES.presence(facts),
+    )
     ranking = built(tmp_path, cases).rank(query, ELIGIBLE, cutoff=2)
     by_id = {hit.case.case_id: hit for hit in ranking.hits}
     assert by_id["c001"].similarity == pytest.approx(1.0, abs=1e-5)
     assert by_id["c001"].record_similarity is None
     both = by_id["c000"]
-    assert both.similarity == pytest.approx(
-        0.5 * both.image_similarity + 0.5 * both.record_similarity, abs=1e-5
-    )
+    shared = float(FEATURES.presence(facts) @ FEATURES.presence(facts))
+    assert both.record_similarity == pytest.approx(shared, abs=1e-5)  # equal in all they share
+    expected = (0.5 * both.image_similarity + 0.5 * shared) / (0.5 + 0.5 * shared)
+    assert both.similarity == pytest.approx(expected, abs=1e-5)
 
 
 def test_rank_with_another_encoder_is_refused(tmp_path):

@@ -57,3 +57,9 @@ def test_shared_facts_name_only_what_both_have_and_one_side_has_abnormal(a, b):
         row = rows[fact.display]
         assert row.code in codes
         assert row.is_abnormal(fact.query_value) or row.is_abnormal(fact.case_value)
+
+
+@given(facts(), facts())
+def test_similarity_is_at_most_the_share_of_the_block_that_both_have(a, b):
+    shared = float(FEATURES.presence(a) @ FEATURES.presence(b))
+    assert similarity(a, b) <= shared + 1e-5
