@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
 import io
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime, timedelta
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from types import SimpleNamespace
 from typing import Any
 
@@ -17,24 +16,12 @@ from cds.domain.errors import CdsError, Reason
 from cds.domain.launch import LaunchAnalysis, StudyHint
 from cds.domain.query import BlockWeights
 from cds.domain.registration import EhrRegistration, ReportMode, Stage
-from cds.domain.report import CaseReport
-from cds.ports import AuditEvent, Deadline, FhirAccess
+from cds.ports import Deadline, FhirAccess
 from cds.settings import Settings
 from tests.builders.case_report import a_launch_analysis
+from tests.fakes.clock import FixedClock
+from tests.fakes.engine import FakeEngine, FakeRegistrations
 from tests.fakes.session_store import MemorySessionStore
-
-
-@dataclass
-class SettableClock:
-    """Runs on from now by the test's own steps."""
-
-    moment: datetime = field(default_factory=lambda: datetime.now(UTC))
-
-    def now(self) -> datetime:
-        return self.moment
-
-    def step(self, **parts: float) -> None:
-        self.moment += timedelta(**parts)
 
 
 @dataclass(frozen=True)
@@ -60,54 +47,6 @@ class LocalHttp:
         return Answer(got.status_code, got.content)
 
 
-@dataclass
-class OneEhr:
-    registration: EhrRegistration
-
-    def by_id(self, ehr_id: str) -> EhrRegistration | None:
-        return self.registration if ehr_id == self.registration.ehr_id else None
-
-    def by_iss(self, iss: str) -> EhrRegistration | None:
-        return self.registration if iss == self.registration.fhir_base_url else None
-
-    def all(self) -> tuple[EhrRegistration, ...]:
-        return (self.registration,)
-
-
-@dataclass
-class Recorded:
-    events: list[AuditEvent] = field(default_factory=list)
-
-    def record(self, event: AuditEvent) -> None:
-        self.events.append(event)
-
-
-@dataclass
-class KeptResults:
-    reports: dict[str, CaseReport] = field(default_factory=dict)
-
-    def save(self, report: CaseReport, *, requested_by: str) -> None:  # the port's
-        self.reports[report.report_id] = report
-
-    def by_id(self, ehr_id: str, report_id: str) -> CaseReport | None:
-        report = self.reports.get(report_id)
-        return report if report and report.ehr_id == ehr_id else None
-
-    def by_input_hash(self, ehr_id: str, input_hash: str) -> CaseReport | None:
-        return None
-
-    def by_patient(self, ehr_id: str, patient_id: str) -> tuple[CaseReport, ...]:
-        return ()
-
-
-class PlainKeys:
-    def patient_key(self, namespace: str, value: str) -> str:
-        return hashlib.sha256(f"{namespace}|{value}".encode()).hexdigest()
-
-    def study_key(self, study_instance_uid: str) -> str:
-        return hashlib.sha256(f"study|{study_instance_uid}".encode()).hexdigest()
-
-
 def grey_picture(seed: int, side: int = 96) -> bytes:
     """A grey PNG that differs by seed."""
     image = Image.new("L", (side, side), 40 + seed * 29 % 180)
@@ -116,8 +55,8 @@ def grey_picture(seed: int, side: int = 96) -> bytes:
     return stream.getvalue()
 
 
-class FakeLaunchEngine:
-    """Implements `smart_app.engine_port.LaunchEngine`."""
+class FakeLaunchEngine(FakeEngine):
+    """Implements `smart_app.engine_port.LaunchEngine`; the registered EHR is a local server."""
 
     def __init__(self, fhir_base_url: str, **registration: Any) -> None:
         values: dict[str, Any] = {
@@ -131,19 +70,16 @@ class FakeLaunchEngine:
             "time_zone": "Europe/Berlin",
             "frame_ancestors": ("http://localhost:8100",),
         }
-        self.settings = Settings(
-            public_url="http://127.0.0.1:8000",
-            library_name="the synthetic library",
-            development=True,
+        super().__init__(
+            clock=FixedClock(datetime.now(UTC)),  # id_tokens are signed at the real time
+            registrations=FakeRegistrations((EhrRegistration(**{**values, **registration}),)),
+            settings=Settings(
+                public_url="http://127.0.0.1:8000",
+                library_name="the synthetic library",
+                development=True,
+            ),
         )
-        self.clock = SettableClock()
-        self.registrations = OneEhr(EhrRegistration(**{**values, **registration}))
-        self.audit = Recorded()
-        self.results = KeptResults()
-        self.keys = PlainKeys()
         self.sessions = MemorySessionStore(self.clock)
-        self.hook_calls: Any = None
-        self.seen_tokens: Any = None
         self.analysis: LaunchAnalysis = a_launch_analysis()
         self.failure: CdsError | None = None
         self.analysed: list[tuple[FhirAccess, StudyHint | None, BlockWeights]] = []
@@ -207,12 +143,3 @@ class FakeLaunchEngine:
     def case_picture_png(self, case_id: str, picture_id: str, *, ehr_id: str, who: str) -> bytes:
         self.viewed.append((case_id, picture_id, ehr_id, who))
         return grey_picture(len(self.viewed))
-
-    def analyse_for_hook(self, *_: Any, **__: Any) -> Any:
-        raise CdsError(Reason.NO_IMAGING, "These tests call no hooks.")
-
-    def ready(self) -> tuple[Any, ...]:
-        return ()
-
-    def fhir_token(self, *_: Any) -> Any:
-        raise CdsError(Reason.NOT_AUTHENTICATED, "These tests call no FHIR API.")

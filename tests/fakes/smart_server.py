@@ -185,7 +185,7 @@ def running_smart_server(**values: Any) -> Iterator[SmartServer]:
     server = SmartServer(**values)
     with ThreadingHTTPServer(("127.0.0.1", 0), _handler(server)) as httpd:
         server.base = f"http://127.0.0.1:{httpd.server_port}"
-        thread = threading.Thread(target=httpd.serve_forever, daemon=True)
+        thread = threading.Thread(target=httpd.serve_forever, args=(0.01,), daemon=True)
         thread.start()
         try:
             yield server

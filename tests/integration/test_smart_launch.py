@@ -7,6 +7,7 @@ import hashlib
 import logging
 from collections.abc import Iterator
 from dataclasses import replace
+from datetime import timedelta
 from typing import Any
 from urllib.parse import parse_qs, parse_qsl, urlencode, urlsplit
 
@@ -81,7 +82,7 @@ def test_launch_of_registered_ehr_shows_the_study(
     assert hint.study_instance_uid == STUDY_UID
 
 
-@pytest.mark.requirement("SMART-C1")
+@pytest.mark.requirement("C1", "SMART-AUD", "SMART-LAUNCH-ECHO", "SMART-PKCE", "SMART-DISCOVERY")
 def test_authorization_request_carries_what_the_standard_demands(
     client: FlaskClient, server: SmartServer
 ) -> None:
@@ -104,7 +105,7 @@ def test_scopes_are_spelled_in_v1_when_the_server_does_not_announce_v2(
     assert launched(client, server).status_code == 303
 
 
-@pytest.mark.requirement("SMART-C2")
+@pytest.mark.requirement("C2", "SMART-REDIRECT-EXACT")
 def test_token_request_proves_possession_of_the_verifier(
     client: FlaskClient, server: SmartServer
 ) -> None:
@@ -121,6 +122,7 @@ def test_token_request_proves_possession_of_the_verifier(
     assert "Authorization" not in headers
 
 
+@pytest.mark.requirement("SMART-CONFIDENTIAL-CLIENT-ID")
 def test_client_secret_with_reserved_characters_is_form_encoded(server: SmartServer) -> None:
     server.client_secret = "a+b/c%d:\u00fc"
     engine = FakeLaunchEngine(server.fhir_base_url, client_secret=SecretText(server.client_secret))
@@ -128,6 +130,7 @@ def test_client_secret_with_reserved_characters_is_form_encoded(server: SmartSer
     assert launched(client, server).status_code == 303
 
 
+@pytest.mark.requirement("SMART-TOKEN-COOKIE")
 def test_cookies_are_partitioned_secure_and_http_only(
     client: FlaskClient, server: SmartServer
 ) -> None:
@@ -184,6 +187,7 @@ def test_callback_a_second_time_is_refused(client: FlaskClient, server: SmartSer
     assert come_back(client, parameters).status_code == 401
 
 
+@pytest.mark.requirement("SMART-STATE")
 def test_callback_in_another_browser_is_refused(
     app: Flask, client: FlaskClient, server: SmartServer
 ) -> None:
@@ -198,7 +202,7 @@ def test_callback_after_ten_minutes_is_refused(
     client: FlaskClient, server: SmartServer, engine: FakeLaunchEngine
 ) -> None:
     parameters = authorize(start(client, server))
-    engine.clock.step(minutes=10)
+    engine.clock.advance(timedelta(minutes=10))
     assert come_back(client, parameters).status_code == 401
 
 
@@ -226,6 +230,7 @@ def test_callback_with_an_error_says_what_to_do(client: FlaskClient, server: Sma
     assert "secret" not in answer.text
 
 
+@pytest.mark.requirement("SMART-ID-TOKEN")
 @pytest.mark.parametrize(
     "claims",
     [
@@ -276,6 +281,7 @@ def test_launch_by_a_patient_or_relative_is_refused(
     assert "for clinicians" in answer.text
 
 
+@pytest.mark.requirement("SMART-GRANTED-SCOPES")
 @pytest.mark.parametrize(
     ("members", "status", "sentence"),
     [
@@ -345,9 +351,9 @@ def test_session_ends_after_thirty_idle_minutes(
     client: FlaskClient, server: SmartServer, engine: FakeLaunchEngine
 ) -> None:
     address = launched(client, server).headers["Location"]
-    engine.clock.step(minutes=29)
+    engine.clock.advance(timedelta(minutes=29))
     assert client.get(address).status_code == 200
-    engine.clock.step(minutes=30)
+    engine.clock.advance(timedelta(minutes=30))
     answer = client.get(address)
     assert answer.status_code == 401
     assert "start the app from there" in answer.text
@@ -358,7 +364,7 @@ def test_session_ends_with_its_token(
 ) -> None:
     server.token_members["expires_in"] = 60
     address = launched(client, server).headers["Location"]
-    engine.clock.step(seconds=61)
+    engine.clock.advance(timedelta(seconds=61))
     assert client.get(address).status_code == 401
 
 
