@@ -162,15 +162,17 @@ class _Similarities:
         return fused
 
     def hit(self, i: int, case: LibraryCase, picture_id: str) -> Hit:
-        has_record = self.record is not None and bool(self.coverage[i] > 0)
+        share = float(self.coverage[i])
+        has_record = self.record is not None and share > 0
         return Hit(
             case=case,
             picture_id=picture_id,
             similarity=float(self.fused[i]),
             image_similarity=None if self.image is None else float(self.image[i]),
-            record_similarity=float(self.record[i])
+            record_similarity=float(self.record[i]) / share
             if self.record is not None and has_record
             else None,
+            record_share=share if has_record else None,
         )
 
 

@@ -20,7 +20,7 @@ from cds.domain.facts import Measurement, SetAside
 from cds.domain.lab_catalogue import normalise
 from cds.domain.patient import ClinicalContext, Demographics
 from cds.domain.query import BlockWeights, CaseQuery
-from cds.domain.report import AnswerState, CaseReport
+from cds.domain.report import AnswerState, CaseReport, Neighbor
 from cds.engine import Engine, engine_from_settings
 from cds.settings import settings_from_environment
 
@@ -166,12 +166,15 @@ def _table(report: CaseReport) -> Table:
     table.add_column("recorded diagnosis and findings", overflow="fold")
     table.add_column("what became of the patient", overflow="fold")
     for neighbor in report.neighbors[:SHOWN_NEIGHBORS]:
-        findings = ", ".join(f"{f.coding.display} ({f.proof})" for f in neighbor.findings)
+        findings = ", ".join(
+            f.coding.display + ("" if f.proof == "unknown" else f" ({f.proof})")
+            for f in neighbor.findings
+        )
         table.add_row(
             str(neighbor.rank),
             f"{neighbor.similarity:.3f}",
             _figure(neighbor.image_similarity),
-            _figure(neighbor.record_similarity),
+            _record_figure(neighbor),
             neighbor.case_id[:10],
             neighbor.age_band,
             neighbor.sex,
@@ -184,3 +187,10 @@ def _table(report: CaseReport) -> Table:
 
 def _figure(similarity: float | None) -> str:
     return "-" if similarity is None else f"{similarity:.3f}"
+
+
+def _record_figure(neighbor: Neighbor) -> str:
+    """Return the agreement of the record, and how much of the record both sides have."""
+    if neighbor.record_similarity is None or neighbor.record_share is None:
+        return "-"
+    return f"{neighbor.record_similarity:.2f} over {neighbor.record_share:.0%}"

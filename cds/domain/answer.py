@@ -182,7 +182,7 @@ def _close_enough(ranking: Ranking, query: CaseQuery) -> tuple[Hit, ...]:
     """Return the hits that pass the limit of the gate block."""
 
     def gate(hit: Hit) -> float:
-        similarity = hit.image_similarity if query.frames else hit.record_similarity
+        similarity = hit.image_similarity if query.frames else hit.similarity
         return -1.0 if similarity is None else similarity
 
     return tuple(hit for hit in ranking.hits if gate(hit) >= ranking.similarity_limit)
@@ -199,6 +199,7 @@ def _neighbor(
         similarity=hit.similarity,
         image_similarity=hit.image_similarity,
         record_similarity=hit.record_similarity,
+        record_share=hit.record_share,
         collection=case.collection,
         view="not recorded" if case.view_group is ViewGroup.OTHER else case.view_group.value,
         age_band=insight.age_band(case),

@@ -9,6 +9,7 @@ EVENTS = {
     "icu-admission": "were admitted to intensive care",
     "ventilation": "were ventilated",
     "intubation": "were intubated",
+    "extubation": "were extubated",
     "niv": "had non-invasive ventilation",
     "oxygen": "needed oxygen",
     "renal-replacement": "had renal replacement",

@@ -10,13 +10,26 @@ from cds.domain.case import LibraryCase
 
 @dataclass(frozen=True, slots=True)
 class Hit:
-    """One case of a ranking with its similarity by part."""
+    """One case of a ranking with its similarity by part.
+
+    Attributes
+    ----------
+    similarity
+        ``(w_image image + w_record share record) / (w_image + w_record share)``; the record alone
+        counts ``share * record``.
+    record_similarity
+        Mean agreement over the values that both sides have, in [0, 1]; None without any.
+    record_share
+        Share of the record block, by weight, that both sides have.
+
+    """
 
     case: LibraryCase
     picture_id: str | None
     similarity: float
     image_similarity: float | None
     record_similarity: float | None
+    record_share: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

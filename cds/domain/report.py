@@ -56,7 +56,9 @@ class Neighbor:
     similarity
         Of the fused blocks that both sides have; in [-1, 1]. Not a probability.
     image_similarity, record_similarity
-        Of one block, None where a side lacks it.
+        Of one block, None where a side lacks it; the record's over the values that both have.
+    record_share
+        Share of the record block, by weight, that both sides have.
     age_band
         For example ``60-69``; ``90 or older`` at the top.
 
@@ -74,6 +76,7 @@ class Neighbor:
     sex: str
     film_year: int | None
     findings: tuple[Finding, ...]
+    record_share: float | None = None
     shared: tuple[SharedFact, ...] = ()
     measurements: tuple[Measurement, ...] = ()
     outcomes: tuple[str, ...] = ()

@@ -169,11 +169,10 @@ def similarity_limits(table: GenerationTable, *, image_dimension: int) -> tuple[
     sample = np.sort(rng.choice(n, size=min(n, LIMIT_SAMPLE), replace=False))
     image = table.vectors[:, :image_dimension]
     record = table.vectors[:, image_dimension:]
+    has_record = np.flatnonzero(np.linalg.norm(record[sample], axis=1) > 0)
     return (
         _best_other_quantile(table, image, sample),
-        _best_other_quantile(
-            table, record, sample[table.case_presence.any(axis=1)[table.row_case[sample]]]
-        ),
+        _best_other_quantile(table, record, sample[has_record]),
     )
 
 

@@ -142,7 +142,8 @@ def test_rank_renormalises_over_the_blocks_that_both_sides_have(tmp_path):
     assert by_id["c001"].record_similarity is None
     both = by_id["c000"]
     shared = float(FEATURES.presence(facts) @ FEATURES.presence(facts))
-    assert both.record_similarity == pytest.approx(shared, abs=1e-5)  # equal in all they share
+    assert both.record_similarity == pytest.approx(1.0, abs=1e-5)  # equal in all they share
+    assert both.record_share == pytest.approx(shared, abs=1e-5)
     expected = (0.5 * both.image_similarity + 0.5 * shared) / (0.5 + 0.5 * shared)
     assert both.similarity == pytest.approx(expected, abs=1e-5)
 
