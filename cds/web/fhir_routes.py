@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Any
 from urllib.parse import urlencode
 
@@ -157,10 +158,12 @@ def _check_served() -> None:
 
 
 def _versioned(resource: dict[str, Any]) -> Response:
+    """Return the resource with its version and time; 304 where the caller has it already."""
     meta = resource.get("meta", {})
-    etag = str(meta.get("versionId", "1"))
     response = fhir_response(resource)
-    response.set_etag(etag, weak=True)
+    response.set_etag(str(meta.get("versionId", "1")), weak=True)
+    if "lastUpdated" in meta:
+        response.last_modified = datetime.fromisoformat(meta["lastUpdated"])
     response.make_conditional(request)
     return response
 

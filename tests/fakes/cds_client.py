@@ -5,7 +5,8 @@ from functools import cache
 from typing import Any
 from uuid import uuid4
 
-from joserfc import jwt
+import orjson
+from joserfc import jws
 from joserfc.jwk import ECKey, RSAKey
 
 from tests.fakes.clock import FixedClock
@@ -60,9 +61,10 @@ class CdsClientDouble:
             **(header or {}),
         }
         kept_headers = {k: v for k, v in all_headers.items() if v is not None}
-        return jwt.encode(
+        kept_claims = {k: v for k, v in all_claims.items() if v is not None}
+        return jws.serialize_compact(
             kept_headers,
-            {k: v for k, v in all_claims.items() if v is not None},
+            orjson.dumps(kept_claims),
             signed_with or self.key,
             algorithms=[kept_headers["alg"]],
         )
