@@ -16,7 +16,7 @@ from models.preprocessing import Preprocessing
 from models.runtime import open_session
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
     import onnxruntime
@@ -45,7 +45,7 @@ class OnnxImageEmbedder:
     def __init__(
         self,
         session: onnxruntime.InferenceSession,
-        preprocessing: Preprocessing,
+        preprocessing: Callable[[Float32Array], Float32Array],
         *,
         encoder_name: str,
         encoder_hash: str,
@@ -107,7 +107,7 @@ class OnnxImageEmbedder:
         return self._dimension
 
     @property
-    def preprocessing(self) -> Preprocessing:
+    def preprocessing(self) -> Callable[[Float32Array], Float32Array]:
         """What is done to a frame before the graph sees it."""
         return self._preprocessing
 

@@ -46,8 +46,10 @@ class Recipe:
         Pictures per batch.
     n_frozen_blocks
         Blocks from the input on that keep their ImageNet weights.
+    projection_rate
+        Learning rate of the first step.
     backbone_rate, head_rate
-        Learning rates at their highest, of the network and of projection and heads.
+        Highest learning rates of the fine-tune, of the network and of projection and heads.
     weight_decay
         Of AdamW.
     temperature, head_weight
@@ -63,8 +65,9 @@ class Recipe:
     seed: int = 0
     batch_size: int = 32
     n_frozen_blocks: int = 11
+    projection_rate: float = 1e-3
     backbone_rate: float = 1e-4
-    head_rate: float = 1e-3
+    head_rate: float = 3e-4
     weight_decay: float = 1e-2
     temperature: float = 0.2
     head_weight: float = 1.0
@@ -168,7 +171,7 @@ class _Run:
         _start_on_principal_axes(self.encoder, views[0])
         parameters = [*self.encoder.projection.parameters(), *self.objective.parameters()]
         optimizer = torch.optim.AdamW(
-            parameters, lr=self.recipe.head_rate, weight_decay=self.recipe.weight_decay
+            parameters, lr=self.recipe.projection_rate, weight_decay=self.recipe.weight_decay
         )
 
         def drawn(batch: NDArray[np.intp]) -> torch.Tensor:
