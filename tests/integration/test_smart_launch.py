@@ -82,7 +82,9 @@ def test_launch_of_registered_ehr_shows_the_study(
     assert hint.study_instance_uid == STUDY_UID
 
 
-@pytest.mark.requirement("C1", "SMART-AUD", "SMART-LAUNCH-ECHO", "SMART-PKCE", "SMART-DISCOVERY")
+@pytest.mark.requirement(
+    "SMART-C1", "SMART-AUD", "SMART-LAUNCH-ECHO", "SMART-PKCE", "SMART-DISCOVERY"
+)
 def test_authorization_request_carries_what_the_standard_demands(
     client: FlaskClient, server: SmartServer
 ) -> None:
@@ -105,7 +107,7 @@ def test_scopes_are_spelled_in_v1_when_the_server_does_not_announce_v2(
     assert launched(client, server).status_code == 303
 
 
-@pytest.mark.requirement("C2", "SMART-REDIRECT-EXACT")
+@pytest.mark.requirement("SMART-C2", "SMART-REDIRECT-EXACT")
 def test_token_request_proves_possession_of_the_verifier(
     client: FlaskClient, server: SmartServer
 ) -> None:
