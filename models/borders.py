@@ -57,7 +57,7 @@ def content_bounds(pixels: Float32Array, rule: BorderRule) -> tuple[slice, slice
     Examples
     --------
     >>> picture = np.zeros((10, 10), dtype=np.float32)
-    >>> picture[2:9, 1:8] = np.linspace(0.2, 0.9, 7, dtype=np.float32)
+    >>> picture[2:9, 1:8] = np.linspace(0.2, 0.9, 49, dtype=np.float32).reshape(7, 7)
     >>> content_bounds(picture, BorderRule())
     (slice(2, 9, None), slice(1, 8, None))
 
