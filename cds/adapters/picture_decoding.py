@@ -15,6 +15,7 @@ from cds.adapters.dicom_pixels import luminance
 from cds.domain.errors import CdsError, Reason
 
 FORMATS = ("JPEG", "PNG")
+TOO_MANY_PIXELS = "The picture has more pixels than the limit."
 WHITE_8_BIT = 255.0
 WHITE_16_BIT = 65535.0
 _GREY_16_BIT = frozenset({"I;16", "I;16B", "I;16L", "I;16N", "I"})
@@ -55,6 +56,8 @@ def decoded_picture(content: bytes, limits: DecodeLimits) -> DecodedFrame:
         warnings.simplefilter("ignore")
         try:
             pixels = _grey(content, limits)
+        except Image.DecompressionBombError:
+            raise CdsError(Reason.IMAGE_UNREADABLE, TOO_MANY_PIXELS) from None
         except (*BROKEN, SyntaxError) as error:  # Pillow raises SyntaxError on broken PNG chunks
             raise CdsError(Reason.IMAGE_UNREADABLE, UNREADABLE) from error
     return DecodedFrame(pixels, FrameAttributes(frame_number=1, n_frames=1))
@@ -64,7 +67,7 @@ def _grey(content: bytes, limits: DecodeLimits) -> NDArray[np.float32]:
     with Image.open(BytesIO(content), formats=FORMATS) as picture:
         columns, rows = picture.size
         if rows * columns > limits.max_frame_px or rows * columns == 0:
-            raise CdsError(Reason.IMAGE_UNREADABLE, "The picture has more pixels than the limit.")
+            raise CdsError(Reason.IMAGE_UNREADABLE, TOO_MANY_PIXELS)
         upright = ImageOps.exif_transpose(picture)
         if upright.mode in _GREY_16_BIT:
             values = np.asarray(upright, dtype=np.float32) / np.float32(WHITE_16_BIT)
