@@ -16,11 +16,19 @@ MAX_SHOWN_REPORTS = 4  # pages of one window that may still be loading their pic
 
 @dataclass(frozen=True, slots=True, repr=False)
 class ShownReport:
-    """A report that this session's page showed, with what it may still fetch pictures of."""
+    """A report that this session's page showed, with what it may still fetch pictures of.
+
+    Attributes
+    ----------
+    has_query_picture
+        False where the query's own picture must not be shown, since it may be another patient's.
+
+    """
 
     report_id: str
     study: StudyHint
     pictures: frozenset[tuple[str, str]]
+    has_query_picture: bool = True
 
     def __repr__(self) -> str:
         return f"ShownReport({self.report_id})"
@@ -84,6 +92,7 @@ class ClinicianSession:
                     "report_id": shown.report_id,
                     "study": asdict(shown.study),
                     "pictures": sorted(map(list, shown.pictures)),
+                    "has_query_picture": shown.has_query_picture,
                 }
                 for shown in self.shown
             ],
@@ -108,6 +117,7 @@ class ClinicianSession:
                     entry["report_id"],
                     StudyHint(**entry["study"]),
                     frozenset((case_id, picture_id) for case_id, picture_id in entry["pictures"]),
+                    entry["has_query_picture"],
                 )
                 for entry in payload["shown"]
             ),

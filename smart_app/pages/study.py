@@ -22,7 +22,7 @@ from smart_app.access import (
 from smart_app.engine_port import app_engine
 from smart_app.launch.clinician_session import ShownReport, hint_of, study_of
 from smart_app.pages.errors import page_blueprint, page_response
-from smart_app.pages.study_page import StudyPage, picture_keys, study_page
+from smart_app.pages.study_page import StudyPage, picture_keys, shows_query_picture, study_page
 from smart_app.pages.weights import chosen_weights, weight_choices
 
 PAGE_LIMIT_S = 30.0  # a person waits; the hook's budget does not hold here
@@ -69,7 +69,7 @@ def study() -> Response:
 def query_picture(report_id: str) -> Response:
     """Return the query's own picture, of a report that this session showed."""
     shown = current_session().shown_report(report_id)
-    if shown is None:
+    if shown is None or not shown.has_query_picture:
         raise _no_picture()
     access, deadline = current_access(), TimeLimit(PAGE_LIMIT_S)
     picture = app_engine().query_picture_png(access, study_of(shown.study), deadline=deadline)
@@ -135,6 +135,7 @@ def _keep_shown(analysis: LaunchAnalysis) -> None:
                 analysis.report.report_id,
                 hint_of(analysis.study),
                 picture_keys(analysis.report),
+                has_query_picture=shows_query_picture(analysis.report),
             )
         )
     keep_session(session)

@@ -172,7 +172,7 @@ def study_page(
         may_choose_weights=report is not None and report.state is not AnswerState.NOT_ASSESSED,
         too_few=_too_few(report),
         what_to_do=WHAT_TO_DO.get(report.not_assessed_reason or "") if report else None,
-        shows_query_picture=_shows_query_picture(report),
+        shows_query_picture=report is not None and shows_query_picture(report),
         priority_icon=PRIORITY_ICONS[report.priority] if report else "",
         computed_at=time_text(report.created_at, zone) if report else "",
         data_at=time_text(analysis.context.read_at, zone),
@@ -200,6 +200,11 @@ def picture_keys(report: CaseReport) -> frozenset[tuple[str, str]]:
         for neighbor in report.neighbors
         if neighbor.picture_id is not None
     )
+
+
+def shows_query_picture(report: CaseReport) -> bool:
+    """Tell whether the query's own picture may stand on the page."""
+    return report.not_assessed_reason not in NO_PICTURE
 
 
 def _cards(report: CaseReport | None) -> tuple[tuple[MatchCard, ...], tuple[MatchCard, ...]]:
@@ -252,7 +257,3 @@ def _too_few(report: CaseReport | None) -> str | None:
     if report is None or not report.neighbors or report.n_neighbors >= wording.MIN_PATIENTS:
         return None
     return wording.too_few_sentence(report.n_neighbors)
-
-
-def _shows_query_picture(report: CaseReport | None) -> bool:
-    return report is not None and report.not_assessed_reason not in NO_PICTURE
