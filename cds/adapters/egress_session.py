@@ -110,7 +110,8 @@ class EgressSession(requests.Session):
             response = self._exchange(request, peer)
         except requests.exceptions.ConnectionError as error:
             # A kept connection that the server has closed meanwhile: once more on a new one.
-            if request.method != "GET" or isinstance(error, Timeout | SSLError):
+            is_stale = not isinstance(error, Timeout | SSLError) and not self._is_over()
+            if request.method != "GET" or not is_stale:
                 raise self._failure(error, peer) from error
             response = self._exchange_again(request, peer)
         except (RequestException, HTTPError, OSError) as error:
@@ -187,10 +188,13 @@ class EgressSession(requests.Session):
         raise CdsError(Reason.UPSTREAM_FAILED, f"{peer} answered {status}.", status=status)
 
     def _failure(self, error: Exception, peer: str) -> CdsError:
-        if self._bounds.deadline.remaining_s() <= _SHORTEST_S:
+        if self._is_over():
             return CdsError(Reason.DEADLINE, f"{peer} did not answer in time.")
         if isinstance(error, SSLError):
             return CdsError(Reason.UPSTREAM_FAILED, f"{peer} has no acceptable certificate.")
         if isinstance(error, Timeout):
             return CdsError(Reason.UPSTREAM_FAILED, f"{peer} did not answer in time.")
         return CdsError(Reason.UPSTREAM_FAILED, f"{peer} cannot be reached.")
+
+    def _is_over(self) -> bool:
+        return self._bounds.deadline.remaining_s() <= _SHORTEST_S

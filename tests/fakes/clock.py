@@ -1,16 +1,17 @@
-"""A clock that stands still until it is told to move."""
+"""A clock that stands still, at an instant whose local day differs from the UTC day."""
 
-from datetime import datetime, timedelta
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta, timezone
+
+FROZEN_AT = datetime(2026, 1, 5, 23, 30, tzinfo=timezone(timedelta(hours=-5)))
 
 
 class FixedClock:
-    """Implements `cds.ports.Clock`."""
+    """A `cds.ports.Clock`."""
 
-    def __init__(self, at: datetime) -> None:
-        self._at = at
+    def __init__(self, at: datetime = FROZEN_AT) -> None:
+        self.at = at
 
     def now(self) -> datetime:
-        return self._at
-
-    def advance(self, by: timedelta) -> None:
-        self._at += by
+        return self.at.astimezone(UTC)
