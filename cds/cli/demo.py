@@ -23,6 +23,7 @@ from cds.cli.demo_hospital import (
     shared_secrets,
 )
 from cds.cli.demo_processes import Children, children, refuse_taken_port, run_to_end
+from cds.cli.demo_state import fresh_copy
 from cds.settings import Settings
 
 N_WORKERS = 2
@@ -95,8 +96,9 @@ class _Demo:
         size = arguments.cases or "all"
         self._generated: Path = self._state / f"generated-{arguments.seed}-{size}"
         source = str(arguments.library.resolve()) if arguments.library else str(self._generated)
+        self._imported: Path = self._state / f"library-{sha256(source.encode()).hexdigest()[:8]}"
         self._settings = Settings(
-            state_dir=self._state / f"precedent-{sha256(source.encode()).hexdigest()[:8]}",
+            state_dir=self._state / "running",
             public_url=self._places.app_url,
             development=True,
             library_name=arguments.library.name if arguments.library else SYNTHETIC_LIBRARY,
@@ -106,9 +108,9 @@ class _Demo:
     def _tryout(self) -> Path:
         return self._generated / "tryout"
 
-    def _environment(self) -> dict[str, str]:
+    def _environment(self, state_dir: Path) -> dict[str, str]:
         return {
-            "PRECEDENT_STATE_DIR": str(self._settings.state_dir),
+            "PRECEDENT_STATE_DIR": str(state_dir),
             "PRECEDENT_PUBLIC_URL": self._settings.public_url,
             "PRECEDENT_DEVELOPMENT": "true",
             "PRECEDENT_LIBRARY_NAME": self._settings.library_name,
@@ -124,6 +126,7 @@ class _Demo:
             command = ["-m", "sandbox.pictures", "--pictures", source, "--out", str(self._tryout)]
             run_to_end([sys.executable, *command], {}, what="make patients of the pictures")
         self._import_library()
+        fresh_copy(self._imported, self._settings.state_dir)
         self._register()
 
     def _generate(self) -> None:
@@ -145,19 +148,20 @@ class _Demo:
             (self._generated / "complete").touch()
 
     def _import_library(self) -> None:
-        stamp = self._settings.state_dir / "imported"
+        stamp = self._imported / "complete"
+        environment = self._environment(self._imported)
         if stamp.is_file():
             self._say("The case library is there already.")
             return
         self._say("Importing the case library.")
-        run_to_end([*_PRODUCT, "init"], self._environment(), what="make the database")
+        run_to_end([*_PRODUCT, "init"], environment, what="make the database")
         if self._arguments.library:
             source = [str(self._arguments.library.resolve())]
         else:
             folder = self._generated / "library"
             source = ["--table", str(folder / "cases.csv"), "--columns", str(folder / "map.toml")]
         command = [*_PRODUCT, "library", "import", *source]
-        run_to_end(command, self._environment(), what="import the case library")
+        run_to_end(command, environment, what="import the case library")
         stamp.touch()
 
     def _register(self) -> None:
@@ -176,8 +180,11 @@ class _Demo:
         servers.start("EHR", [sys.executable, *sandbox], {})
         gunicorn = ["-m", "gunicorn", "--bind", f"127.0.0.1:{self._places.app_port}", "--preload"]
         gunicorn += ["--workers", str(N_WORKERS), "--worker-class", "gthread", "--threads", "8"]
+        gunicorn += ["--no-control-socket"]
         servers.start(
-            "Precedent", [sys.executable, *gunicorn, "smart_app.wsgi:app"], self._environment()
+            "Precedent",
+            [sys.executable, *gunicorn, "smart_app.wsgi:app"],
+            self._environment(self._settings.state_dir),
         )
         servers.wait_until_answers(
             self._places.ehr_port, "/ehr/sign-in", patience_s=READY_PATIENCE_S

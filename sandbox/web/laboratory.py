@@ -14,6 +14,16 @@ if TYPE_CHECKING:
 
     from sandbox.web.fhir_store import Resource
 
+# How a person writes the UCUM units that do not read well.
+_UNITS = {
+    "Cel": "\N{DEGREE SIGN}C",
+    "mm[Hg]": "mmHg",
+    "10*3/uL": "10\N{SUPERSCRIPT THREE}/\N{MICRO SIGN}L",
+    "/uL": "/\N{MICRO SIGN}L",
+    "ng/mL{FEU}": "ng/mL FEU",
+    "mL/min/{1.73_m2}": "mL/min/1.73 m\N{SUPERSCRIPT TWO}",
+    "umol/L": "\N{MICRO SIGN}mol/L",
+}
 SPARK_WIDTH_PX = 84
 SPARK_HEIGHT_PX = 22
 _MARGIN_PX = 3.0
@@ -76,7 +86,7 @@ def _row(code: str, parts: list[Resource]) -> LabRow:
     return LabRow(
         display=_display(newest),
         value=f"{value:g}",
-        unit=str(quantity.get("unit") or quantity.get("code") or ""),
+        unit=_unit_text(quantity),
         flag=_flag(newest, value, low, high),
         reference=_range_text(low, high),
         at=points[-1].at.strftime("%d %b %H:%M"),
@@ -89,7 +99,15 @@ def _row(code: str, parts: list[Resource]) -> LabRow:
 def _display(observation: Resource) -> str:
     code = observation.get("code", {})
     coded = next(iter(values_at(code, "coding.display")), "")
-    return str(code.get("text") or coded or "Measurement")
+    text = str(code.get("text") or coded or "Measurement")
+    first = text.split(maxsplit=1)[0]
+    is_word = first.islower() and first.isalpha()  # "sodium"; neither "pH" nor "hs-troponin I"
+    return text[:1].upper() + text[1:] if is_word else text
+
+
+def _unit_text(quantity: dict[str, Any]) -> str:
+    unit = str(quantity.get("unit") or quantity.get("code") or "")
+    return _UNITS.get(unit, unit)
 
 
 def _instant(text: object) -> datetime:

@@ -12,6 +12,7 @@ import pytest
 
 from cds.cli.demo_hospital import DemoPlaces, demo_registration, shared_secrets
 from cds.cli.demo_processes import children, refuse_taken_port, run_to_end
+from cds.cli.demo_state import fresh_copy
 from cds.domain.errors import CdsError, Reason
 
 if TYPE_CHECKING:
@@ -96,3 +97,20 @@ def test_registration_when_made_permits_only_the_sandbox(tmp_path: Path) -> None
     assert (registration.mrn_system, registration.pacs_issuer) == ("urn:oid:1.2", "BREVIS")
     assert shared["client_secret"] not in repr(registration)
     assert places.app_url == "http://127.0.0.1:8001"
+
+
+def test_state_when_copied_afresh_keeps_the_library_and_drops_the_run_before(
+    tmp_path: Path,
+) -> None:
+    imported, running = tmp_path / "library", tmp_path / "running"
+    (imported / "blobs" / "00").mkdir(parents=True)
+    (imported / "blobs" / "00" / "picture").write_bytes(b"picture")
+    (imported / "precedent.db").write_bytes(b"imported")
+    running.mkdir()
+    (running / "left-over").touch()
+    fresh_copy(imported, running)
+    (running / "precedent.db").write_bytes(b"changed by the run")
+    assert (imported / "precedent.db").read_bytes() == b"imported"
+    assert (running / "blobs" / "00" / "picture").read_bytes() == b"picture"
+    assert not (running / "left-over").exists()
+    assert stat.S_IMODE(running.stat().st_mode) == 0o700
