@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from cds.domain.errors import CdsError, Reason
@@ -32,12 +32,15 @@ class ColumnMap:
         Field -> value where there is no column, or its cell is empty.
     systems
         Short name -> URI of a code system, for coded cells.
+    namespaces
+        Collection -> identifier system of its patient numbers, as the EHR names it.
 
     """
 
     columns: Mapping[str, str]
     defaults: Mapping[str, str] = field(default_factory=dict)
     systems: Mapping[str, str] = field(default_factory=dict)
+    namespaces: Mapping[str, str] = field(default_factory=dict)
 
     def value(self, row: Mapping[str, str], name: str) -> str:
         """Return the text of a field in a row; empty means not known."""
@@ -47,7 +50,7 @@ class ColumnMap:
 
     def with_defaults(self, further: Mapping[str, str]) -> ColumnMap:
         """Return a map with further defaults; those of the file stay."""
-        return ColumnMap(self.columns, {**further, **self.defaults}, self.systems)
+        return replace(self, defaults={**further, **self.defaults})
 
     def check_header(self, header: list[str]) -> None:
         """Refuse a table that lacks a column of this map.
@@ -95,7 +98,9 @@ def read_column_map(path: Path) -> ColumnMap:
         raise CdsError(
             Reason.INVALID_REQUEST, "The column map does not say which column names the picture."
         )
-    return ColumnMap(columns, defaults, _texts(document, "codes"))
+    return ColumnMap(
+        columns, defaults, _texts(document, "codes"), _texts(document, "patient_namespaces")
+    )
 
 
 def _texts(document: Mapping[str, object], name: str) -> dict[str, str]:

@@ -54,6 +54,11 @@ class _Row:
         """Return a field's text; empty means not known."""
         return self.column_map.value(self.cells, name)
 
+    def namespace(self, collection: str) -> str:
+        """Return whose numbers the patient numbers are; the collection's own where none is said."""
+        named = self.column_map.namespaces.get(collection)
+        return named or self.text("patient_namespace") or collection
+
     def list_of(self, name: str, read: Callable[[str], Item | SetAside]) -> list[Item]:
         """Return the items of a list; what is not understood is set aside, never guessed."""
         found: list[Item] = []
@@ -146,7 +151,7 @@ def _case(name: str, rows: list[_Row], folder: Path) -> SourceRow:
         collection=collection,
         study_name=name,
         study_instance_uid=row.text("study_instance_uid") or None,
-        patient_namespace=row.text("patient_namespace") or collection,
+        patient_namespace=row.namespace(collection),
         patient_value=row.text("patient_key") or None,
         pictures=tuple(_picture(r, folder) for r in rows),
         modality=row.text("modality") or None,

@@ -92,6 +92,20 @@ def test_row_when_complete_becomes_a_case(tmp_path: Path) -> None:
     assert case.pictures[0].file == (tmp_path / "images" / "a.png").resolve()
 
 
+@pytest.mark.parametrize(
+    ("addition", "namespace"),
+    [
+        pytest.param("", "Hospital A", id="none-is-the-collection"),
+        pytest.param('[patient_namespaces]\n"Hospital A" = "urn:a"', "urn:a", id="by-collection"),
+        pytest.param('[patient_namespaces]\n"Hospital B" = "urn:b"', "Hospital A", id="another"),
+    ],
+)
+def test_patient_namespace_when_mapped_is_the_collections(
+    tmp_path: Path, addition: str, namespace: str
+) -> None:
+    assert only_case(tmp_path, column_map=MAP + addition).patient_namespace == namespace
+
+
 def test_rows_when_case_key_is_equal_are_one_case_with_pictures(tmp_path: Path) -> None:
     (case,) = read(tmp_path, a_row(), a_row(file="images/b.png", view="LL"))
     assert isinstance(case, SourceCase)
