@@ -44,6 +44,7 @@ _WHY = {
     Reason.NOT_AUTHORIZED: "no access to the images",
     Reason.EGRESS_REFUSED: "image address not registered",
 }
+_WHY_OTHER = "comparison not possible"
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -124,10 +125,7 @@ def source_label(registration: EhrRegistration) -> str:
 
 def why_phrase(reason: Reason | None) -> str:
     """Return the short phrase of row 11."""
-    return "comparison not possible" if reason is None else _WHY.get(reason, _WHY_OTHER)
-
-
-_WHY_OTHER = "comparison not possible"
+    return _WHY_OTHER if reason is None else _WHY.get(reason, _WHY_OTHER)
 
 
 def _summary(kind: CardKind, subject: CardSubject) -> str:

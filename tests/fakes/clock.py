@@ -15,3 +15,6 @@ class FixedClock:
 
     def now(self) -> datetime:
         return self.at.astimezone(UTC)
+
+    def advance(self, by: timedelta) -> None:
+        self.at += by
