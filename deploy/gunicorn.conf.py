@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from gunicorn.arbiter import Arbiter
+    from gunicorn.workers.base import Worker
 
 bind = "127.0.0.1:8000"
 preload_app = True  # model, index and code are loaded once; workers share the memory
@@ -29,6 +30,11 @@ accesslog = None  # the product writes its own access log, without paths and que
 errorlog = "-"
 loglevel = "info"
 limit_request_line = 8190
+
+
+def post_worker_init(worker: Worker) -> None:
+    """Give each worker its own connections and decoder before the first call arrives."""
+    worker.app.callable.extensions["precedent.engine"].prepare_worker()
 
 
 def on_starting(server: Arbiter) -> None:

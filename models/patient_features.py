@@ -105,7 +105,7 @@ class CataloguePatientFeatures:
         ]
         known = self._values(facts)
         weights += [row.weight if row in known else 0.0 for row in self._rows]
-        return np.sqrt(np.array(weights, dtype=np.float32) / np.float32(self._total))
+        return np.sqrt(np.array(weights) / self._total).astype(np.float32)
 
     def shared(self, query: PatientFacts, case: PatientFacts) -> tuple[SharedFact, ...]:
         """Return the measurements that both sides have, strongest contribution first.

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from cds.engine import engine_from_settings
 from cds.settings import settings_from_environment
+from cds.web.logs import configure_logging
 from smart_app.application import create_app
 
-app = create_app(engine_from_settings(settings_from_environment()))
+settings = settings_from_environment()
+configure_logging(settings.log_level)
+app = create_app(engine_from_settings(settings))

@@ -139,8 +139,9 @@ def print_report(report: CaseReport, console: Console) -> None:
         console.print("This picture, or a near-duplicate, is already in the library; excluded.")
     if report.state is AnswerState.COMPARED:
         console.print(_table(report))
-    sentences = [statement.sentence for statement in (*report.findings, *report.outcomes)]
-    for sentence in (*sentences, *report.states_at_film):
+    findings = [statement.sentence for statement in report.findings]
+    outcomes = [statement.sentence for statement in report.outcomes]
+    for sentence in (*findings, *outcomes, *report.states_at_film):
         console.print(f"- {sentence}")
     console.print()
     console.print(f"Used: {'; '.join(report.inputs_used) or 'nothing'}.")

@@ -1,0 +1,338 @@
+"""Composition: settings -> adapters and models -> engine; the only place that wires them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, replace
+from datetime import datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy.exc import SQLAlchemyError
+
+from cds.adapters.case_library import IndexedCaseLibrary
+from cds.adapters.dicom_files import frames_from_file, start_decoding_process
+from cds.adapters.egress import EgressClients
+from cds.adapters.ehr_peers import EhrHttp, EhrPeers, TokenClaims
+from cds.adapters.generations import GenerationFolder
+from cds.adapters.hook_calls import SqlHookCalls
+from cds.adapters.seen_tokens import SqlSeenTokens
+from cds.adapters.smart_configuration import SmartConfiguration
+from cds.adapters.smart_sessions import SqlSessionStore
+from cds.adapters.storage import Storage, SystemClock, open_storage
+from cds.analysis import AnalysisDefaults, AnalysisPorts, Analyst, HookAnalysis
+from cds.domain.errors import CdsError, Reason
+from cds.domain.generation import IndexPassport
+from cds.domain.launch import LaunchAnalysis, StudyHint
+from cds.domain.pixels import PixelFrame
+from cds.domain.query import BlockWeights
+from cds.domain.registration import EhrRegistration
+from cds.domain.secrecy import SecretText
+from cds.domain.study import StudyRef
+from cds.library.index_building import EmbeddedCase, EncoderIdentity, build_generation
+from cds.library.picture_preparation import to_png
+from cds.pipeline import Tools
+from cds.ports import (
+    AuditEvent,
+    AuditTrail,
+    Clock,
+    Deadline,
+    FhirAccess,
+    IdentityKeys,
+    Registrations,
+    ResultStore,
+)
+from cds.settings import Settings
+from models.embedder import OnnxImageEmbedder
+from models.patient_features import CataloguePatientFeatures
+from models.shipped import shipped_encoder
+
+SOFTWARE = "precedent-cds"
+INDEX_FOLDER = "index"
+
+
+@dataclass(frozen=True, slots=True)
+class ReadinessCheck:
+    """One thing that must work before calls are answered; the sentence is free of PHI."""
+
+    name: str
+    ok: bool
+    sentence: str
+
+
+@dataclass(frozen=True, slots=True)
+class Engine:
+    """Everything that the doors call, wired once.
+
+    Attributes
+    ----------
+    settings, clock
+        Of this installation.
+    storage
+        Database, blobs, keys.
+    embedder, library
+        Image encoder and ranking.
+    analyst
+        Answers for each door.
+    peers
+        Each EHR's servers, through the egress rules.
+
+    """
+
+    settings: Settings
+    clock: Clock
+    storage: Storage
+    embedder: OnnxImageEmbedder
+    library: IndexedCaseLibrary
+    analyst: Analyst
+    peers: EhrPeers
+    hook_calls: SqlHookCalls
+    seen_tokens: SqlSeenTokens
+    sessions: SqlSessionStore
+
+    @property
+    def registrations(self) -> Registrations:
+        """Return the EHRs."""
+        return self.storage.registrations
+
+    @property
+    def audit(self) -> AuditTrail:
+        """Return the audit trail."""
+        return self.storage.audit
+
+    @property
+    def results(self) -> ResultStore:
+        """Return the kept answers."""
+        return self.storage.results
+
+    @property
+    def keys(self) -> IdentityKeys:
+        """Return the keyed hashes."""
+        return self.storage.keys
+
+    def analyse_for_hook(
+        self,
+        access: FhirAccess,
+        *,
+        prefetch: Mapping[str, Any] | None,
+        deadline: Deadline,
+        as_of: datetime,
+    ) -> HookAnalysis:
+        """Analyse the newest study (see `Analyst.for_hook`)."""
+        return self.analyst.for_hook(access, prefetch=prefetch, deadline=deadline, as_of=as_of)
+
+    def analyse_for_launch(
+        self,
+        access: FhirAccess,
+        *,
+        study_hint: StudyHint | None,
+        weights: BlockWeights,
+        deadline: Deadline,
+    ) -> LaunchAnalysis:
+        """Analyse the study that a launch is about (see `Analyst.for_launch`)."""
+        return self.analyst.for_launch(
+            access, study_hint=study_hint, weights=weights, deadline=deadline
+        )
+
+    def query_picture_png(
+        self, access: FhirAccess, study: StudyRef, *, deadline: Deadline
+    ) -> bytes:
+        """Return the query's own picture, fetched with the user's right and bound again.
+
+        Raises
+        ------
+        CdsError
+            What `FhirReader.read_context` and `Analyst.frames_of` raise; NOT_AUTHORIZED if the
+            user's FHIR answer does not list the study.
+
+        """
+        context = self.peers.reader.read_context(
+            access, prefetch=None, deadline=deadline, as_of=self.clock.now()
+        )
+        listed = next((s for s in context.studies if _is_same(s, study)), None)
+        if listed is None:
+            raise CdsError(Reason.NOT_AUTHORIZED, "This user's record does not list the study.")
+        frames = self.analyst.frames_of(access, context, listed, deadline)
+        return to_png(frames[0])[2]
+
+    def case_picture_png(self, case_id: str, picture_id: str, *, ehr_id: str, who: str) -> bytes:
+        """Return a library picture; each view is audited.
+
+        Raises
+        ------
+        CdsError
+            NOT_FOUND if there is no such picture, or it belongs to another EHR.
+
+        """
+        case = self.storage.catalogue.case_by_id(case_id)
+        pictures = case.pictures if case and case.owner_ehr_id in {None, ehr_id} else ()
+        picture = next((p for p in pictures if p.picture_id == picture_id), None)
+        if picture is None:
+            raise CdsError(Reason.NOT_FOUND, "There is no such picture.")
+        content = self.storage.blobs.get(picture.blob_key)
+        self.audit.record(
+            AuditEvent(ehr_id, "case.viewed", "success", who=who, entity=f"{case_id}/{picture_id}")
+        )
+        return content
+
+    def frames_from_file(
+        self, content: bytes, *, view_position: str | None = None
+    ) -> tuple[PixelFrame, ...]:
+        """Read a DICOM, JPEG or PNG file; `view_position` fills in what the file does not say.
+
+        Raises
+        ------
+        CdsError
+            IMAGE_UNREADABLE or IMAGE_UNSUPPORTED.
+
+        """
+        frames = frames_from_file(content)
+        if view_position is None:
+            return frames
+        return tuple(
+            replace(frame, view_position=frame.view_position or view_position) for frame in frames
+        )
+
+    def passport(self) -> IndexPassport:
+        """Return the passport of the current generation; INDEX_UNAVAILABLE without one."""
+        return self.library.current().passport
+
+    def build_index(self) -> IndexPassport:
+        """Build a generation from every embedded case and make it current.
+
+        Raises
+        ------
+        CdsError
+            INDEX_UNAVAILABLE if no case is embedded.
+
+        """
+        vectors = self.storage.embeddings.embeddings(self.embedder.encoder_hash)
+        folder = generation_folder(self.settings)
+        passport = build_generation(
+            (
+                EmbeddedCase(
+                    case,
+                    tuple(
+                        (p, vectors[p.picture_id]) for p in case.pictures if p.picture_id in vectors
+                    ),
+                )
+                for case in self.storage.catalogue.iter_cases()
+            ),
+            features=CataloguePatientFeatures(),
+            encoder=EncoderIdentity(
+                self.embedder.encoder_name, self.embedder.encoder_hash, self.embedder.dimension
+            ),
+            library_name=self.settings.library_name,
+            built_at=self.clock.now(),
+            writer=GenerationFolder(folder),
+        )
+        self.storage.embeddings.add_generation(
+            passport.generation_id,
+            passport_json=json.dumps(asdict(passport)),
+            folder=str(folder / passport.generation_id),
+            created_at=self.clock.now(),
+        )
+        return passport
+
+    def prepare_worker(self) -> None:
+        """Make a forked worker ready: own database connections, own decoder, index in memory."""
+        self.storage.engine.dispose(close=False)
+        start_decoding_process()
+        self._checked("index", self.passport, "")
+
+    def ready(self) -> tuple[ReadinessCheck, ...]:
+        """Return every check of readiness, cheapest first."""
+        return (
+            self._checked("database", self.storage.catalogue.n_cases, "The database answers."),
+            self._checked("index", self.passport, "The index is open and answers its canaries."),
+            ReadinessCheck("encoder", ok=True, sentence="The encoder matches its manifest."),
+        )
+
+    def fhir_token(self, registration: EhrRegistration, token: SecretText) -> TokenClaims:
+        """Return what the EHR's authorization server says about a token (RFC 7662)."""
+        return self.peers.introspect(registration, token, now=self.clock.now())
+
+    def key_set(
+        self, registration: EhrRegistration, url: str, *, deadline: Deadline
+    ) -> Mapping[str, Any]:
+        """Return the JSON Web Key Set at a registered address."""
+        return self.peers.json_at(registration, url, deadline=deadline)
+
+    def smart_configuration(self, registration: EhrRegistration) -> SmartConfiguration:
+        """Return the EHR's SMART configuration."""
+        return self.peers.smart_configuration(registration)
+
+    def http(self, registration: EhrRegistration) -> EhrHttp:
+        """Return HTTP to this EHR's registered origins."""
+        return self.peers.http(registration)
+
+    def _checked(self, name: str, call: Callable[[], object], sentence: str) -> ReadinessCheck:
+        try:
+            call()
+        except CdsError as error:
+            return ReadinessCheck(name, ok=False, sentence=error.sentence)
+        except SQLAlchemyError as error:
+            return ReadinessCheck(
+                name, ok=False, sentence=f"The {name} does not answer ({type(error).__name__})."
+            )
+        return ReadinessCheck(name, ok=True, sentence=sentence)
+
+
+def engine_from_settings(settings: Settings, *, clock: Clock | None = None) -> Engine:
+    """Wire the engine.
+
+    Raises
+    ------
+    CdsError
+        INVALID_CONFIGURATION if the installation was not initialised; MODEL_UNAVAILABLE if the
+        encoder is missing or was changed. A missing index is not an error here: it can be built.
+
+    """
+    clock = clock or SystemClock()
+    storage = open_storage(settings, clock)
+    embedder = OnnxImageEmbedder.from_folder(settings.encoder_dir or shipped_encoder())
+    features = CataloguePatientFeatures()
+    library = IndexedCaseLibrary(
+        GenerationFolder(generation_folder(settings)),
+        storage.catalogue.cases,
+        encoder_hash=embedder.encoder_hash,
+        feature_version=features.version,
+    )
+    peers = EhrPeers(EgressClients(development=settings.development), clock=clock)
+    analyst = Analyst(
+        ports=AnalysisPorts(peers.reader, peers.images, storage.results, storage.audit, clock),
+        tools=Tools(embedder, features, library, storage.keys),
+        passport=lambda: library.current().passport,
+        defaults=AnalysisDefaults(
+            software=f"{SOFTWARE} {version(SOFTWARE)}",
+            library_name=settings.library_name,
+            cutoff=settings.cutoff,
+            weights=BlockWeights(settings.image_weight),
+            image_module=settings.image_module,
+        ),
+    )
+    return Engine(
+        settings=settings,
+        clock=clock,
+        storage=storage,
+        embedder=embedder,
+        library=library,
+        analyst=analyst,
+        peers=peers,
+        hook_calls=SqlHookCalls(storage.engine, storage.cipher, clock),
+        seen_tokens=SqlSeenTokens(storage.engine, clock),
+        sessions=SqlSessionStore(storage.engine, storage.cipher, clock),
+    )
+
+
+def generation_folder(settings: Settings) -> Path:
+    """Return the folder of the index generations."""
+    return settings.state_dir / INDEX_FOLDER
+
+
+def _is_same(listed: StudyRef, wanted: StudyRef) -> bool:
+    if wanted.study_instance_uid is not None:
+        return listed.study_instance_uid == wanted.study_instance_uid
+    return listed.accession_number == wanted.accession_number
