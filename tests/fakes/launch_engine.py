@@ -16,6 +16,7 @@ from cds.domain.errors import CdsError, Reason
 from cds.domain.launch import LaunchAnalysis, StudyHint
 from cds.domain.query import BlockWeights
 from cds.domain.registration import EhrRegistration, ReportMode, Stage
+from cds.domain.study import StudyRef
 from cds.ports import Deadline, FhirAccess
 from cds.settings import Settings
 from tests.builders.case_report import a_launch_analysis
@@ -134,7 +135,7 @@ class FakeLaunchEngine(FakeEngine):
     def query_picture_png(
         self,
         access: FhirAccess,  # the port's
-        study: StudyHint,  # the port's
+        study: StudyRef,  # the port's
         *,
         deadline: Deadline,  # the port's
     ) -> bytes:
