@@ -15,8 +15,12 @@ def main() -> None:
     """Write ``library/`` and ``tryout/`` into a folder."""
     parser = argparse.ArgumentParser(prog="python -m sandbox.generator", description=__doc__)
     parser.add_argument("--out", type=Path, required=True, help="folder to fill")
-    parser.add_argument("--seed", type=int, default=DEFAULT_SEED, help="decides every value and pixel")
-    parser.add_argument("--now", type=datetime.fromisoformat, help="ISO time of the try-out patients' today")
+    parser.add_argument(
+        "--seed", type=int, default=DEFAULT_SEED, help="decides every value and pixel"
+    )
+    parser.add_argument(
+        "--now", type=datetime.fromisoformat, help="ISO time of the try-out patients' today"
+    )
     parser.add_argument("--cases", type=int, help="fewer library cases than 620")
     parser.add_argument("--processes", type=int, default=2)
     parser.add_argument("--only", choices=["tryout", "library"], help="write one of the two")
@@ -30,7 +34,10 @@ def main() -> None:
     if arguments.only == "tryout":
         return
     summary = write_library(
-        arguments.out / "library", seed=arguments.seed, n=arguments.cases, processes=arguments.processes
+        arguments.out / "library",
+        seed=arguments.seed,
+        n=arguments.cases,
+        processes=arguments.processes,
     )
     print(
         f"library: {summary.n_cases} cases of {summary.n_patients} patient numbers, "

@@ -6,7 +6,15 @@ import numpy as np
 
 from sandbox.generator.exposure import StoredMap, Technique, expose
 from sandbox.generator.parameters import thorax
-from sandbox.generator.projection import FloatMap, Plane, blur, cloud, ellipse_inside, half_chord, smooth_step
+from sandbox.generator.projection import (
+    FloatMap,
+    Plane,
+    blur,
+    cloud,
+    ellipse_inside,
+    half_chord,
+    smooth_step,
+)
 
 
 def _lumbar_spine(x: FloatMap, y: FloatMap) -> FloatMap:
@@ -34,16 +42,33 @@ def _pelvis(x: FloatMap, y: FloatMap) -> FloatMap:
 def _bowel(x: FloatMap, y: FloatMap, rng: np.random.Generator) -> FloatMap:
     """Return mm of gas in loops along the colon's frame and in the middle."""
     gas = np.zeros(x.shape, dtype=np.float32)
-    frame = [(-112, 90), (-116, 50), (-112, 5), (-104, -60), (-60, -64), (-10, -52), (45, -66), (100, -86), (116, -30), (112, 40), (104, 95)]
+    frame = [
+        (-112, 90),
+        (-116, 50),
+        (-112, 5),
+        (-104, -60),
+        (-60, -64),
+        (-10, -52),
+        (45, -66),
+        (100, -86),
+        (116, -30),
+        (112, 40),
+        (104, 95),
+    ]
     for cx, cy in frame:
         if rng.random() < 0.75:
             centre = (cx + float(rng.normal(0, 7)), cy + float(rng.normal(0, 8)))
             axes = (float(rng.uniform(12, 19)), float(rng.uniform(12, 22)))
-            gas = np.maximum(gas, half_chord(ellipse_inside(x, y, centre, axes, float(rng.uniform(-40, 40))), 22.0))
+            gas = np.maximum(
+                gas,
+                half_chord(ellipse_inside(x, y, centre, axes, float(rng.uniform(-40, 40))), 22.0),
+            )
     for _ in range(14):
         centre = (float(rng.normal(0, 48)), float(rng.normal(25, 38)))
         axes = (float(rng.uniform(7, 19)), float(rng.uniform(6, 10)))
-        gas = np.maximum(gas, half_chord(ellipse_inside(x, y, centre, axes, float(rng.uniform(-80, 80))), 13.0))
+        gas = np.maximum(
+            gas, half_chord(ellipse_inside(x, y, centre, axes, float(rng.uniform(-80, 80))), 13.0)
+        )
     stool = 1 + 0.3 * cloud(rng, x.shape, 14.0, 3)
     return blur((gas * np.clip(stool, 0.2, 1.6)).astype(np.float32), 1.3)
 
@@ -67,7 +92,9 @@ def render_abdomen(rng: np.random.Generator) -> StoredMap:
         kidney = ellipse_inside(x, y, (side * 68.0, -42.0 - 6 * side), (26, 54), -12.0 * side)
         extra += 9.0 * np.sqrt(np.maximum(kidney, 0))
         psoas = (side * x - 24.0) - 0.42 * (y + 80.0)
-        extra += 7.0 * smooth_step(-psoas, 0.0, 3.0) * smooth_step(y, -90.0, -60.0) * (side * x > 15)
+        extra += (
+            7.0 * smooth_step(-psoas, 0.0, 3.0) * smooth_step(y, -90.0, -60.0) * (side * x > 15)
+        )
     bone = _lumbar_spine(x, y) + _pelvis(x, y)
     for number in range(2):
         for side in (-1, 1):

@@ -1,4 +1,4 @@
-"""The soft parts of the thorax: who the patient is, and how much body, lung and heart each ray meets."""
+"""The soft parts of the thorax: the patient's build, and what each ray meets of it."""
 
 from __future__ import annotations
 
@@ -114,7 +114,8 @@ def cage_half_width(y: FloatMap, habitus: Habitus) -> FloatMap:
 class SoftParts:
     """Path lengths of the soft parts, mm, each of shape (rows, columns).
 
-    `dome_y` is the height of the diaphragm's top at each x; `lung_right` is the patient's right lung (image left).
+    `dome_y` is the height of the diaphragm's top at each x; `lung_right` is the patient's
+    right lung (on the picture's left).
     """
 
     x: FloatMap
@@ -162,15 +163,22 @@ def _heart_interval(x: FloatMap, y: FloatMap, habitus: Habitus, posture: Posture
     cx, cy = p["x_mm"] * size + dx, p["y_mm"] * habitus.height + rise
     age = np.clip((habitus.age_years - 45) / 45, 0, 1)
     wide = magnified * (1.0 + 0.12 * float(age))
-    # (centre, axes, tilt, centre depth, half depth): ventricles, right atrium, pulmonary trunk, arch, caval vein, core
+    # (centre, axes, tilt, centre depth, half depth): ventricles, right atrium, pulmonary trunk,
+    # arch, caval vein, core above and below
     solids = (
-        ((cx, cy), (p["long_mm"] * size, p["short_mm"] * size), p["tilt_deg"], 16.0, p["depth_mm"] * size),
+        (
+            (cx, cy),
+            (p["long_mm"] * size, p["short_mm"] * size),
+            p["tilt_deg"],
+            16.0,
+            p["depth_mm"] * size,
+        ),
         ((dx - 18 * size, cy - 6), (29 * size, 50 * size), 8.0, 12.0, 56.0 * size),
         ((dx + 20 * wide, cy - 56), (23 * wide, 44 * wide), -16.0, 16.0, 40.0),
         ((dx + 18 * wide, cy - 106), (20.5 * wide, 21 * wide), 0.0, -6.0, 44.0),
         ((dx - 13 * wide, cy - 84), (17 * wide, 92), 1.5, 12.0, 40.0),
         ((dx + 2, cy - 128), (25 * wide, 104), 0.0, 6.0, 62.0),
-        ((dx + 6, cy + 22), (30 * wide, 62), 0.0, 6.0, 66.0),
+        ((dx + 8, cy + 48), (42 * wide, 78), 0.0, 6.0, 66.0),
     )
     low = np.full(x.shape, 1e3, dtype=np.float32)
     high = np.full(x.shape, -1e3, dtype=np.float32)
@@ -178,18 +186,21 @@ def _heart_interval(x: FloatMap, y: FloatMap, habitus: Habitus, posture: Posture
         inside = ellipse_inside(x, y, centre, axes, tilt)
         half = half_chord(inside, depth * habitus.depth)
         hit = inside > 0
-        low = np.where(hit, np.minimum(low, z - half), low)
-        high = np.where(hit, np.maximum(high, z + half), high)
-    return low.astype(np.float32), high.astype(np.float32)
+        np.minimum(low, np.float32(z) - half, out=low, where=hit)
+        np.maximum(high, np.float32(z) + half, out=high, where=hit)
+    return low, high
 
 
 def _spine_interval(x: FloatMap, y: FloatMap, habitus: Habitus, posture: Posture) -> Interval:
     """Return the depth interval of spine, paravertebral tissue and descending aorta."""
     back = -thorax("cage")["half_depth_mm"] * habitus.depth
     spine_x = posture.shear(back + 25)
-    half_width = 25.0 + 3.0 * np.sin(y / 31.0) * np.sin(y / 83.0) + 7.0 * np.clip((-60 - y) / 80, 0, 1)
-    inside = 1 - np.abs((x - np.float32(spine_x)) / half_width) ** np.float32(1.5)
-    spine = np.asarray(back + 44 * np.maximum(inside, 0) ** np.float32(0.8), dtype=np.float32)
+    y = y[:, y.shape[1] // 2][:, None]  # the film's tilt of a degree does not matter here
+    half_width = (
+        25.0 + 3.0 * np.sin(y / 31.0) * np.sin(y / 83.0) + 7.0 * np.clip((-60 - y) / 80, 0, 1)
+    )
+    inside = 1 - ((x - np.float32(spine_x)) / half_width) ** 2
+    spine = np.asarray(back + 44 * np.sqrt(np.maximum(inside, 0)), dtype=np.float32)
     bend = 12.0 + 9.0 * np.clip((habitus.age_years - 50) / 40, 0, 1)
     aorta_x = 0.6 * posture.shift_mm + posture.shear(-40) + bend - 0.055 * (y + 50)
     aorta_inside = 1 - ((x - aorta_x) / np.float32(14.0)) ** 2
@@ -208,7 +219,9 @@ def _dome(x: FloatMap, habitus: Habitus, posture: Posture) -> tuple[FloatMap, fl
     rise = p["ap_rise_mm"] if posture.view == "AP" else 0.0
     flat = posture.flatness
     leftness = smooth_step(x, -18.0, 22.0)
-    top = (right + posture.diaphragm_mm[0]) * (1 - leftness) + (left + posture.diaphragm_mm[1]) * leftness
+    top = (right + posture.diaphragm_mm[0]) * (1 - leftness) + (
+        left + posture.diaphragm_mm[1]
+    ) * leftness
     top = top - rise + p["flat_y_mm"] * flat
     middle = p["dome_x_mm"] * habitus.width
     outer = np.maximum(np.abs(x) - middle, 0) / (67.0 * habitus.width)
@@ -221,8 +234,8 @@ def _dome(x: FloatMap, habitus: Habitus, posture: Posture) -> tuple[FloatMap, fl
 def soft_parts(x: FloatMap, y: FloatMap, habitus: Habitus, posture: Posture) -> SoftParts:
     """Project body, lungs, heart and diaphragm along parallel rays.
 
-    The lungs are the rib cage's inside without the union of three depth intervals: heart with great vessels, spine
-    with aorta, and everything below the domes; exact per ray, no sampling in depth.
+    The lungs are the rib cage's inside without the union of three depth intervals: heart with great
+    vessels, spine with aorta, and everything below the domes; exact per ray, not sampled in depth.
 
     Parameters
     ----------

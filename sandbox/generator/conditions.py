@@ -56,7 +56,11 @@ def draw_part(condition: Condition, rng: np.random.Generator) -> Part:
     ]
     named = parameters("conditions")["part"]
     known = {name for name, _ in rows}
-    rows += [(n, float(t["share"])) for n, t in named.items() if t["of"] == condition.key and n not in known]
+    rows += [
+        (n, float(t["share"]))
+        for n, t in named.items()
+        if t["of"] == condition.key and n not in known
+    ]
     at = rng.random()
     for name, share in rows:
         if at < share:
@@ -84,7 +88,9 @@ def draw_age(condition: Condition, rng: np.random.Generator) -> int:
 _Films = Callable[[Part, str, np.random.Generator], list[SignSpec]]
 
 
-def _pick(rng: np.random.Generator, options: list[tuple[str, str]], shares: list[float]) -> tuple[str, str]:
+def _pick(
+    rng: np.random.Generator, options: list[tuple[str, str]], shares: list[float]
+) -> tuple[str, str]:
     return options[int(rng.choice(len(options), p=np.array(shares) / sum(shares)))]
 
 
@@ -103,7 +109,9 @@ def _pneumonia(part: Part, view: str, rng: np.random.Generator) -> list[SignSpec
 
 
 def _tuberculosis(part: Part, view: str, rng: np.random.Generator) -> list[SignSpec]:
-    side, place = _pick(rng, [("right", "upper"), ("left", "upper"), ("both", "upper")], [0.55, 0.25, 0.20])
+    side, place = _pick(
+        rng, [("right", "upper"), ("left", "upper"), ("both", "upper")], [0.55, 0.25, 0.20]
+    )
     signs = [SignSpec("cavity", side, place, float(rng.uniform(0.0, 1.0)))]
     one_side = side if side != "both" else "right"
     if rng.random() < 0.35:
@@ -189,18 +197,26 @@ _SIGNS: dict[str, _Films] = {
     "lung_cancer": _cancer,
     "sarcoidosis": _sarcoidosis,
     "heart_failure": _heart_failure,
-    "ards": lambda part, view, rng: [SignSpec("diffuse_opacity", "both", "", float(rng.uniform(0, 1)))],
+    "ards": lambda part, view, rng: [
+        SignSpec("diffuse_opacity", "both", "", float(rng.uniform(0, 1)))
+    ],
     "covid": _covid,
     "pneumocystis": _pneumocystis,
     "pneumothorax": _pneumothorax,
     "effusion": _pleural_effusion,
-    "copd": lambda part, view, rng: [SignSpec("hyperinflation", "both", "", float(rng.uniform(0, 1)))],
+    "copd": lambda part, view, rng: [
+        SignSpec("hyperinflation", "both", "", float(rng.uniform(0, 1)))
+    ],
     "no_acute_finding": _clear,
-    "free_air": lambda part, view, rng: [SignSpec("free_air", "right", "", float(rng.uniform(0.3, 1)))],
+    "free_air": lambda part, view, rng: [
+        SignSpec("free_air", "right", "", float(rng.uniform(0.3, 1)))
+    ],
 }
 
 
-def film_signs(condition: Condition, part: Part, view: str, rng: np.random.Generator) -> tuple[SignSpec, ...]:
+def film_signs(
+    condition: Condition, part: Part, view: str, rng: np.random.Generator
+) -> tuple[SignSpec, ...]:
     """Draw the signs that a film of this condition shows."""
     return tuple(_SIGNS[condition.key](part, view, rng))
 

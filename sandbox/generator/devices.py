@@ -1,4 +1,4 @@
-"""Tubes, lines and leads: nuisance objects that say something about the setting, not the disease."""
+"""Tubes, lines and leads: nuisance objects that tell of the setting, not of the disease."""
 
 from __future__ import annotations
 
@@ -12,8 +12,10 @@ from sandbox.generator.scene import Scene
 DEVICES = ("tracheal_tube", "central_line", "gastric_tube", "ecg_leads")
 
 
-def _wire(scene: Scene, nodes: list[tuple[float, float]], radius_mm: float, *, hollow: float = 0.0) -> FloatMap:
-    """Return a smooth tube through nodes (x, y) in mm as path length; `hollow` is the bore's share."""
+def _wire(
+    scene: Scene, nodes: list[tuple[float, float]], radius_mm: float, *, hollow: float = 0.0
+) -> FloatMap:
+    """Return a smooth tube through nodes (x, y) in mm; `hollow` is the bore's share."""
     points = np.asarray(nodes, dtype=np.float64)
     knots = np.concatenate([[0.0], np.cumsum(np.hypot(*np.diff(points, axis=0).T))])
     spline = CubicSpline(knots, points)
@@ -34,7 +36,12 @@ def _wire(scene: Scene, nodes: list[tuple[float, float]], radius_mm: float, *, h
 def _tracheal_tube(scene: Scene, rng: np.random.Generator) -> None:
     shift = scene.posture.shift_mm
     tip = -62.0 + float(rng.normal(0, 6))
-    nodes = [(float(rng.normal(0, 3)), -185.0), (1.0, -140.0), (shift * 0.5, -100.0), (shift * 0.7 + 1, tip)]
+    nodes = [
+        (float(rng.normal(0, 3)), -185.0),
+        (1.0, -140.0),
+        (shift * 0.5, -100.0),
+        (shift * 0.7 + 1, tip),
+    ]
     scene.metal += 0.10 * _wire(scene, nodes, 5.0, hollow=0.72)
     scene.metal += 0.55 * _wire(scene, [(q[0] + 4.2, q[1]) for q in nodes], 0.8)
 
@@ -42,15 +49,35 @@ def _tracheal_tube(scene: Scene, rng: np.random.Generator) -> None:
 def _central_line(scene: Scene, rng: np.random.Generator) -> None:
     shift, tip = scene.posture.shift_mm, -22.0 + float(rng.normal(0, 9))
     if rng.random() < 0.6:
-        nodes = [(-62.0, -185.0), (-44.0, -140.0), (-24.0, -100.0), (-20 + shift, -60.0), (-17 + shift, tip)]
+        nodes = [
+            (-62.0, -185.0),
+            (-44.0, -140.0),
+            (-24.0, -100.0),
+            (-20 + shift, -60.0),
+            (-17 + shift, tip),
+        ]
     else:
-        nodes = [(-120.0, -112.0), (-75.0, -104.0), (-38.0, -98.0), (-21 + shift, -70.0), (-16 + shift, tip)]
+        nodes = [
+            (-120.0, -112.0),
+            (-75.0, -104.0),
+            (-38.0, -98.0),
+            (-21 + shift, -70.0),
+            (-16 + shift, tip),
+        ]
     scene.metal += 0.50 * _wire(scene, nodes, 1.3)
 
 
 def _gastric_tube(scene: Scene, rng: np.random.Generator) -> None:
     jitter = float(rng.normal(0, 3))
-    nodes = [(6 + jitter, -185.0), (3.0, -120.0), (5.0, -40.0), (9.0, 30.0), (14.0, 80.0), (42.0, 112.0), (66.0, 146.0)]
+    nodes = [
+        (6 + jitter, -185.0),
+        (3.0, -120.0),
+        (5.0, -40.0),
+        (9.0, 30.0),
+        (14.0, 80.0),
+        (42.0, 112.0),
+        (66.0, 146.0),
+    ]
     scene.metal += 0.34 * _wire(scene, nodes, 2.0, hollow=0.55)
 
 

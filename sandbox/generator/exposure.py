@@ -1,4 +1,4 @@
-"""From path lengths to stored pixels: Beer-Lambert, scatter, quantum noise, display curve, marker."""
+"""From path lengths to stored pixels: Beer-Lambert, scatter, noise, display curve, marker."""
 
 from __future__ import annotations
 
@@ -56,7 +56,9 @@ class Technique:
 def line_text(text: str, scale: int) -> npt.NDArray[np.bool_]:
     """Return the text as a bitmap of shape (7 * scale, 6 * scale * len(text) - scale)."""
     rows = [[int(bit) for bit in "0".join(_GLYPHS[c].split()[r] for c in text)] for r in range(7)]
-    return np.kron(np.array(rows, dtype=np.uint8), np.ones((scale, scale), dtype=np.uint8)).astype(bool)
+    return np.kron(np.array(rows, dtype=np.uint8), np.ones((scale, scale), dtype=np.uint8)).astype(
+        bool
+    )
 
 
 def marker_box() -> tuple[slice, slice]:
@@ -81,9 +83,13 @@ def stamp(stored: StoredMap) -> StoredMap:
 def _side_letter(line_integral: FloatMap, technique: Technique) -> None:
     """Add the lead letter in the upper corner outside the lungs."""
     bitmap = line_text(technique.side_marker, 4)
-    rows, columns = line_integral.shape
+    columns = line_integral.shape[1]
     top = 26 + technique.border_px
-    left = columns - 52 - technique.border_px if technique.side_marker == "L" else 28 + technique.border_px
+    left = (
+        columns - 52 - technique.border_px
+        if technique.side_marker == "L"
+        else 28 + technique.border_px
+    )
     patch = line_integral[top : top + bitmap.shape[0], left : left + bitmap.shape[1]]
     patch[bitmap] += 5.0
 
@@ -113,8 +119,12 @@ def expose(line_integral: FloatMap, technique: Technique, rng: np.random.Generat
     scattered = np.minimum(primary, 0.10)
     beam = blur(primary + ratio * blur(scattered, p["scatter_sigma_px"]), p["focal_blur_px"])
     mean = np.maximum(beam, 1e-6) * np.float32(p["photons_per_px"] * technique.exposure)
-    counts = mean + np.sqrt(mean + p["read_noise"] ** 2) * rng.standard_normal(mean.shape, dtype=np.float32)
-    density = -np.log(np.maximum(counts, 1.0) / np.float32(p["photons_per_px"] * technique.exposure))
+    counts = mean + np.sqrt(mean + p["read_noise"] ** 2) * rng.standard_normal(
+        mean.shape, dtype=np.float32
+    )
+    density = -np.log(
+        np.maximum(counts, 1.0) / np.float32(p["photons_per_px"] * technique.exposure)
+    )
     return _develop(density.astype(np.float32), technique)
 
 
@@ -125,7 +135,8 @@ def _develop(density: FloatMap, technique: Technique) -> StoredMap:
     shown = base + np.float32(p["detail_gain"]) * (density - base)
     middle = shown[70:-90:4, 90:-90:4]
     low, high = np.percentile(middle[middle > p["body_density"]], [6.0, 97.0])
-    scaled = (shown - low) / max(float(high - low), 0.5)
+    span = p["own_span_share"] * float(high - low) + (1 - p["own_span_share"]) * p["usual_span"]
+    scaled = (shown - (high - span)) / np.float32(span)
     curve = 0.55 + technique.contrast * p["curve_slope"] * (scaled - 0.52) + technique.brightness
     soft = np.where(curve < 0.12, 0.12 * np.exp((curve - 0.12) / 0.12), curve)
     soft = np.where(soft > 0.86, 1 - 0.14 * np.exp(-(soft - 0.86) / 0.14), soft)

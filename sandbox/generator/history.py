@@ -13,8 +13,9 @@ from sandbox.generator.parameters import parameters
 
 _AGES = (30.0, 50.0, 70.0, 85.0)
 _AT_FILM = frozenset({
-    "cough", "weight_loss", "haemoptysis", "night_sweats", "dyspnoea", "chest_pain", "recent_cold", "cough_3_weeks",
-    "symptom_days_7", "preoperative", "line_check", "recent_surgery", "recent_procedure", "pneumonia_recent",
+    "cough", "weight_loss", "haemoptysis", "night_sweats", "dyspnoea", "chest_pain", "recent_cold",
+    "cough_3_weeks", "symptom_days_7", "preoperative", "line_check", "recent_surgery",
+    "recent_procedure", "pneumonia_recent",
     "laparoscopy", "immobile", "aspiration", "abdominal_source",
 })  # fmt: skip
 _LATE_SHARE = 0.05  # found on the ward and recorded after the film
@@ -36,7 +37,7 @@ class HistoryItem:
 
 
 def share_of(flag: str, age_years: int, raised: Mapping[str, float]) -> float:
-    """Return the share of people of an age who have a flag, raised where the condition raises it."""
+    """Return the share of people of an age with a flag, raised where the condition raises it."""
     base = parameters("conditions")["base_rates"].get(flag)
     at_age = float(np.interp(age_years, _AGES, base)) if base else 0.0
     return max(at_age, raised.get(flag, 0.0))

@@ -16,6 +16,8 @@ from sandbox.generator.parameters import parameters
 OXYGEN_FLOW, INHALED_OXYGEN, PO2, SPO2 = "3151-8", "3150-6", "2703-7", "59408-5"
 _COLUMN_OF_NONE = 12  # the column that "." points to
 _ROOM_AIR_PERCENT, _PERCENT_PER_LITRE = 21.0, 4.0
+_LIMITS = {SPO2: (60.0, 100.0), OXYGEN_FLOW: (0.0, 15.0), "19926-5": (20.0, 95.0)}
+_FURTHEST_Z = 2.6  # values further out would look like typing errors
 _ARDS_LARGEST_RATIO = 300.0  # PaO2/FiO2 by definition of the syndrome
 
 
@@ -100,27 +102,28 @@ def _when(panel: str, film_at: datetime, rng: np.random.Generator) -> datetime:
 
 
 def _limited(code: str, value: float, decimals: int) -> float:
-    if code == SPO2:
-        value = min(max(value, 60.0), 100.0)
-    if code == OXYGEN_FLOW:
-        value = min(max(value, 0.0), 15.0)
-    return round(max(value, 0.0), decimals)
+    low, high = _LIMITS.get(code, (0.0, float("inf")))
+    return round(min(max(value, low), high), decimals)
 
 
 def draw_values(situation: LabSituation, rng: np.random.Generator) -> dict[str, float]:
     """Draw every value, tested or not, in the first hospital's units."""
-    normals = _mixing() @ rng.standard_normal(len(_codes()))
+    normals = np.clip(_mixing() @ rng.standard_normal(len(_codes())), -_FURTHEST_Z, _FURTHEST_Z)
     number, part = situation.condition.number, situation.part.name
     rows = parameters("labs")["lab"]
     values = {
-        code: _limited(code, value_at(float(z), spread_of(code, number, part)), rows[code]["decimals"])
+        code: _limited(
+            code, value_at(float(z), spread_of(code, number, part)), rows[code]["decimals"]
+        )
         for code, z in zip(_codes(), normals, strict=True)
     }
     if situation.is_ventilated:
         values.pop(OXYGEN_FLOW)
         values[INHALED_OXYGEN] = float(np.clip(5 * round(rng.normal(62, 17) / 5), 40, 100))
     if situation.condition.key == "ards":
-        inhaled = values.get(INHALED_OXYGEN, _ROOM_AIR_PERCENT + _PERCENT_PER_LITRE * values.get(OXYGEN_FLOW, 0))
+        inhaled = values.get(
+            INHALED_OXYGEN, _ROOM_AIR_PERCENT + _PERCENT_PER_LITRE * values.get(OXYGEN_FLOW, 0)
+        )
         values[PO2] = min(values[PO2], float(np.floor(_ARDS_LARGEST_RATIO * inhaled / 100)))
     return values
 

@@ -50,7 +50,13 @@ COLUMNS = {
     "known_at": "known_at",
 }
 _ISO = "%Y-%m-%dT%H:%M:%SZ"
-_PLACE_WORDS = {"upper": "upper zone", "middle": "mid zone", "lower": "lower zone", "hilum": "hilum", "": ""}
+_PLACE_WORDS = {
+    "upper": "upper zone",
+    "middle": "mid zone",
+    "lower": "lower zone",
+    "hilum": "hilum",
+    "": "",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +87,9 @@ def _report(case: CaseRecord) -> str:
     for sign in case.plan.signs:
         where = _PLACE_WORDS[sign.place]
         side = "on both sides" if sign.side == "both" else f"{sign.side} side"
-        sentences.append(" ".join(p for p in (table[sign.kind][1], f"{side},", where) if p).strip(" ,") + ".")
+        sentences.append(
+            " ".join(p for p in (table[sign.kind][1], f"{side},", where) if p).strip(" ,") + "."
+        )
     if not sentences:
         sentences = ["Lungs clear. Heart size normal." if case.view == "PA" else "Lungs clear."]
     if case.view == "AP":
@@ -95,7 +103,9 @@ def table_row(case: CaseRecord) -> dict[str, str]:
     own_diagnosis = f"{case.diagnosis.text()}@{case.diagnosis.recorded_at.strftime(_ISO)}"
     history = [item.text() for item in case.history]
     if case.diagnosis.code:
-        history.append(own_diagnosis)  # recorded after the film: a label, planted for whoever takes it for history
+        history.append(
+            own_diagnosis
+        )  # recorded after the film: a label, planted for whoever takes it for history
     return {
         "case_id": case.case_number,
         "patient_id": case.patient_number,
@@ -107,7 +117,9 @@ def table_row(case: CaseRecord) -> dict[str, str]:
         "taken_at": case.film_at.strftime(_ISO),
         "age": str(case.age_years),
         "sex": case.sex,
-        "findings": ";".join(f"{'sct' if code else ''}|{code}|{text}" for code, text in _findings(case)),
+        "findings": ";".join(
+            f"{'sct' if code else ''}|{code}|{text}" for code, text in _findings(case)
+        ),
         "diagnosis": case.diagnosis.text(),
         "diagnosis_recorded_at": case.diagnosis.recorded_at.strftime(_ISO),
         "proof": case.diagnosis.proof,
@@ -127,12 +139,14 @@ def eight_bit(stored_pixels: npt.NDArray[np.uint16]) -> npt.NDArray[np.uint8]:
 
 
 def _second_export(stored: npt.NDArray[np.uint16], seed: int) -> npt.NDArray[np.uint16]:
-    """Return the same film as another system exports it: cropped by a few pixels, a little flatter."""
+    """Return the film as another system exports it: cropped by a few pixels, a little flatter."""
     rng = np.random.default_rng((seed, 2))
     rows, columns = stored.shape
     cut = int(rng.integers(2, 6))
     again = resize(stored[cut:-cut, cut:-cut].astype(np.float32), rows, columns)
-    again = 2047.5 + (again - 2047.5) * np.float32(rng.uniform(0.94, 0.98)) + rng.normal(0, 6, stored.shape)
+    middle, flatter = np.float32(2047.5), np.float32(rng.uniform(0.94, 0.98))
+    noise = np.float32(6) * rng.standard_normal(stored.shape, dtype=np.float32)
+    again = middle + (again - middle) * flatter + noise
     return stamp(np.clip(np.round(again), 0, 4095).astype(np.uint16))
 
 
@@ -141,8 +155,12 @@ def _write_picture(case: CaseRecord, folder: Path) -> tuple[str, Radiograph]:
     pixels = film.stored_pixels
     if case.near_duplicate_of:
         pixels = _second_export(pixels, case.seed)
-    Image.fromarray(eight_bit(pixels)).save(folder / "images" / f"{case.case_number}.png", compress_level=1)
-    return case.case_number, Radiograph(np.zeros((0, 0), dtype=np.uint16), film.signs, film.pixel_spacing_mm)
+    Image.fromarray(eight_bit(pixels)).save(
+        folder / "images" / f"{case.case_number}.png", compress_level=1
+    )
+    return case.case_number, Radiograph(
+        np.zeros((0, 0), dtype=np.uint16), film.signs, film.pixel_spacing_mm
+    )
 
 
 def _truth(case: CaseRecord, film: Radiograph) -> dict[str, Any]:
@@ -162,7 +180,7 @@ def _truth(case: CaseRecord, film: Radiograph) -> dict[str, Any]:
 def _map_text() -> str:
     columns = "\n".join(f'{field} = "{column}"' for field, column in COLUMNS.items())
     return (
-        "# How the product reads cases.csv; the columns are told in sandbox/parameters/library_columns.md\n"
+        "# How the product reads cases.csv; see sandbox/parameters/library_columns.md\n"
         f"[columns]\n{columns}\n\n"
         f'[defaults]\nbody_part = "CHEST"\nmodality = "DX"\nlicence = "{LICENCE}"\n\n'
         '[codes]\nsct = "http://snomed.info/sct"\nloinc = "http://loinc.org"\n'

@@ -84,7 +84,10 @@ def draw_outcomes(
 
     """
     tables = parameters("conditions")
-    until, known_share = date.fromisoformat(tables["film"]["known_until"]), tables["library"]["outcome_known_share"]
+    until, known_share = (
+        date.fromisoformat(tables["film"]["known_until"]),
+        tables["library"]["outcome_known_share"],
+    )
     rows = tables["part"].get(part.name, {}).get("outcomes") or condition.table["outcomes"]
     found: list[OutcomeItem] = []
     for row in rows:

@@ -107,13 +107,19 @@ def _proof(condition: Condition, rng: np.random.Generator) -> str:
 def _diagnosis(
     condition: Condition, part: Part, last_film_at: datetime, rng: np.random.Generator
 ) -> tuple[Diagnosis, bool]:
-    """Return the recorded diagnosis and whether it is a wrong label (from the same look-alike group)."""
+    """Return the recorded diagnosis, and whether it is a wrong label from the look-alike group."""
     table = parameters("conditions")["library"]
-    recorded = (last_film_at + timedelta(hours=float(rng.uniform(3, 150)))).replace(second=0, microsecond=0)
-    code, display = (part.code, part.display) if part.display else (condition.code, condition.display)
+    recorded = (last_film_at + timedelta(hours=float(rng.uniform(3, 150)))).replace(
+        second=0, microsecond=0
+    )
+    code, display = (
+        (part.code, part.display) if part.display else (condition.code, condition.display)
+    )
     if part.name == "infected" and rng.random() < 0.18 / 0.50:
         code, display = "58554001", "Empyema"
-    others = [c for c in conditions().values() if c.group == condition.group and c.key != condition.key]
+    others = [
+        c for c in conditions().values() if c.group == condition.group and c.key != condition.key
+    ]
     is_wrong = rng.random() < table["wrong_label_share"] and bool(others)
     if is_wrong:
         other = others[int(rng.integers(len(others)))]
@@ -128,7 +134,9 @@ def _diagnosis(
 
 def _changed(signs: tuple[SignSpec, ...], rng: np.random.Generator) -> tuple[SignSpec, ...]:
     """Return the same signs a little larger or smaller, as on the next film of a series."""
-    return tuple(replace(s, size=float(np.clip(s.size * rng.normal(0.95, 0.2), 0.02, 1.0))) for s in signs)
+    return tuple(
+        replace(s, size=float(np.clip(s.size * rng.normal(0.95, 0.2), 0.02, 1.0))) for s in signs
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,7 +154,10 @@ def _draw_series(patient: _Patient) -> list[CaseRecord]:
     condition = patient.condition
     part = draw_part(condition, rng)
     is_site_b = bool(rng.random() < parameters("conditions")["library"]["site_b_share"])
-    age, sex = draw_age(condition, rng), "male" if rng.random() < condition.table["male"] else "female"
+    age, sex = (
+        draw_age(condition, rng),
+        "male" if rng.random() < condition.table["male"] else "female",
+    )
     habitus = draw_habitus(rng, sex=sex, age_years=age)
     first_at = _film_time(condition, rng)
     gaps = np.concatenate([[0.0], np.cumsum(rng.uniform(0.7, 2.5, patient.n_films - 1))])
@@ -174,7 +185,9 @@ def _draw_series(patient: _Patient) -> list[CaseRecord]:
                 view=view,
                 age_years=age,
                 sex=sex,
-                plan=draw_plan(rng, habitus, view=view, signs=signs, devices=devices, is_site_b=is_site_b),
+                plan=draw_plan(
+                    rng, habitus, view=view, signs=signs, devices=devices, is_site_b=is_site_b
+                ),
                 seed=int(rng.integers(2**62)),
                 diagnosis=diagnosis,
                 is_wrong_label=is_wrong,
@@ -187,8 +200,10 @@ def _draw_series(patient: _Patient) -> list[CaseRecord]:
     return series
 
 
-def _near_duplicate(source: CaseRecord, index: int, new_number: int, rng: np.random.Generator) -> CaseRecord:
-    """Return a second export of a case: the same patient's number for every other one, a new number for the rest."""
+def _near_duplicate(
+    source: CaseRecord, index: int, new_number: int, rng: np.random.Generator
+) -> CaseRecord:
+    """Return a second export of a case, under the same number or a new one by turns."""
     number = source.patient_number if index % 2 == 0 else f"{source.patient_number[:2]}{new_number}"
     return replace(
         source,
@@ -214,7 +229,8 @@ def _give_second_numbers(cases: list[CaseRecord], new_numbers: list[int]) -> lis
     films: dict[int, list[int]] = {}
     for index, case in enumerate(cases):
         films.setdefault(case.person, []).append(index)
-    serial = [indices for indices in films.values() if len(indices) > 1][:: max(1, len(films) // 60)]
+    serial = [indices for indices in films.values() if len(indices) > 1]
+    serial = serial[:: max(1, len(serial) // len(new_numbers))]
     changed = list(cases)
     for new_number, indices in zip(new_numbers, serial, strict=False):
         case = cases[indices[-1]]
@@ -231,7 +247,8 @@ def draw_cases(seed: int, n: int | None = None) -> tuple[CaseRecord, ...]:
     seed
         Decides everything.
     n
-        Number of cases; None takes the table's (620). Fewer keep the proportions, at least one of each condition.
+        Number of cases; None takes the table's (620). Other sizes keep the proportions, with at
+        least one of each condition.
 
     Returns
     -------
@@ -244,7 +261,9 @@ def draw_cases(seed: int, n: int | None = None) -> tuple[CaseRecord, ...]:
     total = sum(c.n_cases for c in conditions().values())
     cases: list[CaseRecord] = []
     copies: list[CaseRecord] = []
-    numbers = [int(v) for v in rng.choice(np.arange(10000, 100000), 2 * total, replace=False)]
+    numbers = [
+        int(v) for v in rng.choice(np.arange(10000, 100000), 2 * max(total, n or 0), replace=False)
+    ]
     person = 0
     for condition in conditions().values():
         wanted = condition.n_cases if n is None else max(1, round(condition.n_cases * n / total))

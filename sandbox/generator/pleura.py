@@ -58,7 +58,10 @@ def draw_effusion(scene: Scene, spec: SignSpec, rng: np.random.Generator) -> Non
             bottom = 118.0 * scene.habitus.height
             outward = np.clip(side * x / (130.0 * scene.habitus.width), 0, 1.05)
             top = bottom - 14.0 - 150.0 * size - (12.0 + 46.0 * size) * outward ** np.float32(3.0)
-            share = smooth_step(y - top + 1.5 * cloud(rng, x.shape, 60.0, 2), -5.0, 24.0 + 14.0 * size) * within
+            share = (
+                smooth_step(y - top + 1.5 * cloud(rng, x.shape, 60.0, 2), -5.0, 24.0 + 14.0 * size)
+                * within
+            )
         scene.add_fill((0.95 * share).astype(np.float32))
         where = np.maximum(where, np.where(share > 0.12, share, 0)).astype(np.float32)
     scene.record("effusion", PLACE_CODES["lower"], spec.side, where)

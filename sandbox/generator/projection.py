@@ -1,4 +1,4 @@
-"""Geometry of the projection: millimetres to pixels, chords of solids, tubes laid down as path lengths."""
+"""Geometry of the projection: pixels and millimetres, chords of solids, tubes as path lengths."""
 
 from __future__ import annotations
 
@@ -38,7 +38,9 @@ class Plane:
 
     def grid(self) -> tuple[FloatMap, FloatMap]:
         """Return x and y in mm of every pixel centre, each of shape (rows, columns)."""
-        across = (np.arange(self.columns, dtype=np.float32) - (self.columns - 1) / 2) * self.pixel_mm
+        across = (
+            np.arange(self.columns, dtype=np.float32) - (self.columns - 1) / 2
+        ) * self.pixel_mm
         down = (np.arange(self.rows, dtype=np.float32) - (self.rows - 1) / 2) * self.pixel_mm
         cos, sin = np.cos(np.deg2rad(self.tilt_deg)), np.sin(np.deg2rad(self.tilt_deg))
         x = cos * across[None, :] + sin * down[:, None] + self.centre_mm[0]
@@ -48,7 +50,7 @@ class Plane:
     def to_pixels(
         self, x_mm: npt.ArrayLike, y_mm: npt.ArrayLike
     ) -> tuple[npt.NDArray[np.floating], npt.NDArray[np.floating]]:
-        """Return fractional (column, row) of points given in mm; pixel centres are whole numbers."""
+        """Return fractional (column, row) of points in mm; pixel centres are whole numbers."""
         dx = np.asarray(x_mm) - self.centre_mm[0]
         dy = np.asarray(y_mm) - self.centre_mm[1]
         cos = float(np.cos(np.deg2rad(self.tilt_deg))) / self.pixel_mm
@@ -67,7 +69,8 @@ class Plane:
 
         """
         column, row = self.to_pixels(
-            np.ravel(np.asarray(x_mm, dtype=np.float32)), np.ravel(np.asarray(y_mm, dtype=np.float32))
+            np.ravel(np.asarray(x_mm, dtype=np.float32)),
+            np.ravel(np.asarray(y_mm, dtype=np.float32)),
         )
         weight = np.ravel(np.asarray(volume_mm3, dtype=np.float32)) / np.float32(self.pixel_mm**2)
         inside = (column > 0) & (column < self.columns - 1) & (row > 0) & (row < self.rows - 1)
@@ -93,7 +96,7 @@ def overlap(one: Interval, other: Interval) -> Interval:
 
 def length(interval: Interval) -> FloatMap:
     """Return the length in mm of an interval per pixel, zero where it is empty."""
-    return np.maximum(interval[1] - interval[0], 0)
+    return np.asarray(np.maximum(interval[1] - interval[0], 0), dtype=np.float32)
 
 
 def length_of_union(a: Interval, b: Interval, c: Interval) -> FloatMap:
@@ -104,9 +107,43 @@ def length_of_union(a: Interval, b: Interval, c: Interval) -> FloatMap:
     return single - double + length(overlap(ab, c))
 
 
-def half_chord(inside: FloatMap, half_depth_mm: float) -> FloatMap:
-    """Return the half depth of an ellipsoid where `inside` is 1 minus the in-plane quadratic form."""
-    return half_depth_mm * np.sqrt(np.maximum(inside, 0))
+def half_chord(inside: npt.ArrayLike, half_depth_mm: float) -> FloatMap:
+    """Return the half depth of an ellipsoid; `inside` is 1 minus the in-plane quadratic form."""
+    chord = np.sqrt(np.maximum(inside, 0)) * np.float32(half_depth_mm)
+    return np.asarray(chord, dtype=np.float32)
+
+
+_NEAR = 1.45  # radii around an ellipse within which its form is worked out
+_FAR = np.float32(-1.0)
+
+
+def _window(
+    x: FloatMap, y: FloatMap, centre: tuple[float, float], reach_mm: float
+) -> tuple[slice, slice]:
+    """Return rows and columns within `reach_mm` of a point, on a grid tilted by a few degrees."""
+    step = float(np.hypot(x[0, 1] - x[0, 0], y[0, 1] - y[0, 0]))
+    along = np.array([x[0, 1] - x[0, 0], y[0, 1] - y[0, 0]]) / step
+    offset = np.array([centre[0] - x[0, 0], centre[1] - y[0, 0]])
+    column = float(offset @ along) / step
+    row = float(offset @ np.array([-along[1], along[0]])) / step
+    reach = reach_mm / step + 2
+    rows = slice(max(int(row - reach), 0), max(int(row + reach) + 1, 0))
+    return rows, slice(max(int(column - reach), 0), max(int(column + reach) + 1, 0))
+
+
+def ellipse_form(
+    x: FloatMap,
+    y: FloatMap,
+    centre: tuple[float, float],
+    axes: tuple[float, float],
+    tilt_deg: float = 0.0,
+) -> FloatMap:
+    """Return 1 minus the quadratic form of a tilted ellipse: 1 in the middle, 0 on its edge."""
+    cos, sin = float(np.cos(np.deg2rad(tilt_deg))), float(np.sin(np.deg2rad(tilt_deg)))
+    dx, dy = x - np.float32(centre[0]), y - np.float32(centre[1])
+    u = dx * np.float32(cos / axes[0]) + dy * np.float32(sin / axes[0])
+    v = dy * np.float32(cos / axes[1]) - dx * np.float32(sin / axes[1])
+    return np.asarray(1 - u * u - v * v, dtype=np.float32)
 
 
 def ellipse_inside(
@@ -116,21 +153,17 @@ def ellipse_inside(
     axes: tuple[float, float],
     tilt_deg: float = 0.0,
 ) -> FloatMap:
-    """Return 1 minus the quadratic form of a tilted ellipse: 1 in the middle, 0 on its edge."""
-    cos, sin = np.cos(np.deg2rad(tilt_deg)), np.sin(np.deg2rad(tilt_deg))
-    dx, dy = x - np.float32(centre[0]), y - np.float32(centre[1])
-    if tilt_deg == 0.0:
-        u, v = dx * np.float32(1 / axes[0]), dy * np.float32(1 / axes[1])
-    else:
-        u = dx * np.float32(cos / axes[0]) + dy * np.float32(sin / axes[0])
-        v = dy * np.float32(cos / axes[1]) - dx * np.float32(sin / axes[1])
-    return 1 - u * u - v * v
+    """Return `ellipse_form` near the ellipse and -1 further away: cheaper for small ones."""
+    window = _window(x, y, centre, _NEAR * max(axes))
+    inside = np.full(x.shape, _FAR, dtype=np.float32)
+    inside[window] = np.maximum(ellipse_form(x[window], y[window], centre, axes, tilt_deg), _FAR)
+    return inside
 
 
 def smooth_step(value: FloatMap, low: float, high: float) -> FloatMap:
     """Return 0 below `low`, 1 above `high`, a cubic between."""
     t = np.clip((value - np.float32(low)) / np.float32(high - low), 0, 1)
-    return t * t * (3 - 2 * t)
+    return np.asarray(t * t * (3 - 2 * t), dtype=np.float32)
 
 
 def resize(values: FloatMap, rows: int, columns: int) -> FloatMap:
@@ -153,7 +186,9 @@ def blur(values: FloatMap, sigma_px: float) -> FloatMap:
     return resize(wide, rows, columns)
 
 
-def cloud(rng: np.random.Generator, shape: tuple[int, int], grain_px: float, octaves: int = 3) -> FloatMap:
+def cloud(
+    rng: np.random.Generator, shape: tuple[int, int], grain_px: float, octaves: int = 3
+) -> FloatMap:
     """Draw a smooth random field of zero mean and unit deviation.
 
     Parameters
@@ -179,4 +214,5 @@ def cloud(rng: np.random.Generator, shape: tuple[int, int], grain_px: float, oct
         rows, columns = int(shape[0] / size) + 3, int(shape[1] / size) + 3
         field = rng.standard_normal((rows, columns), dtype=np.float32)
         total += np.float32(0.6**octave) * resize(field, *shape)
-    return (total - total.mean()) / (total.std() + np.float32(1e-6))
+    centred = (total - total.mean()) / (total.std() + np.float32(1e-6))
+    return np.asarray(centred, dtype=np.float32)

@@ -1,4 +1,4 @@
-"""The scene before exposure: everything that one film's rays meet, and what was put there on purpose."""
+"""The scene before exposure: all that one film's rays meet, and what was put there on purpose."""
 
 from __future__ import annotations
 
@@ -8,7 +8,14 @@ import numpy as np
 
 from sandbox.generator.anatomy import Habitus, Posture, SoftParts, soft_parts
 from sandbox.generator.parameters import thorax
-from sandbox.generator.projection import FloatMap, Plane, blur, ellipse_inside, half_chord, smooth_step
+from sandbox.generator.projection import (
+    FloatMap,
+    Plane,
+    blur,
+    ellipse_inside,
+    half_chord,
+    smooth_step,
+)
 from sandbox.generator.skeleton import bones
 from sandbox.generator.vessels import airways, hilum, markings
 
@@ -109,7 +116,9 @@ def _hilar_shadows(parts: SoftParts, habitus: Habitus, posture: Posture) -> Floa
     return blur(total, 1.6)
 
 
-def _surface(parts: SoftParts, habitus: Habitus, posture: Posture, rng: np.random.Generator) -> FloatMap:
+def _surface(
+    parts: SoftParts, habitus: Habitus, posture: Posture, rng: np.random.Generator
+) -> FloatMap:
     """Return breasts or chest muscle, and stomach gas as negative tissue."""
     p = thorax("body")
     h, w = habitus.height, habitus.width
@@ -130,11 +139,15 @@ def _surface(parts: SoftParts, habitus: Habitus, posture: Posture, rng: np.rando
     bubble_x, size = 62.0 * w + rng.normal(0, 8), float(np.clip(rng.normal(0.75, 0.3), 0.0, 1.3))
     column = int(np.argmin(np.abs(parts.x[parts.x.shape[0] // 2] - bubble_x)))
     bubble_y = float(np.median(parts.dome_y[:, column])) + 9.0 + 15.0 * size
-    gas = ellipse_inside(parts.x, parts.y, (bubble_x, bubble_y), (29 * size + 1, 15 * size + 1), -8.0)
+    gas = ellipse_inside(
+        parts.x, parts.y, (bubble_x, bubble_y), (29 * size + 1, 15 * size + 1), -8.0
+    )
     total -= np.where(parts.y > parts.dome_y + 5.0, blur(half_chord(gas, 30.0 * size), 1.2), 0)
     for _ in range(int(rng.integers(2, 7))):
         centre = (float(rng.uniform(20, 120)) * w, bubble_y + float(rng.uniform(28, 70)))
-        loop = ellipse_inside(parts.x, parts.y, centre, tuple(rng.uniform(9, 22, 2)), float(rng.uniform(-50, 50)))
+        loop = ellipse_inside(
+            parts.x, parts.y, centre, tuple(rng.uniform(9, 22, 2)), float(rng.uniform(-50, 50))
+        )
         total -= blur(half_chord(loop, 13.0), 1.2)
     return np.asarray(total, dtype=np.float32)
 

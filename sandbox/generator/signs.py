@@ -6,18 +6,28 @@ from collections.abc import Callable
 
 import numpy as np
 
-from sandbox.generator.pleura import draw_effusion, draw_free_air, draw_pneumothorax
 from sandbox.generator.places import PLACE_CODES, SignSpec, centre_of, lung_of
-from sandbox.generator.projection import FloatMap, blur, cloud, ellipse_inside, half_chord, smooth_step
+from sandbox.generator.pleura import draw_effusion, draw_free_air, draw_pneumothorax
+from sandbox.generator.projection import (
+    FloatMap,
+    blur,
+    cloud,
+    ellipse_form,
+    ellipse_inside,
+    half_chord,
+    smooth_step,
+)
 from sandbox.generator.scene import Scene
 from sandbox.generator.vessels import Branches, grow, hilum, lay_tree
 
 Draw = Callable[[Scene, SignSpec, np.random.Generator], None]
 
 
-def _patch(scene: Scene, centre: tuple[float, float], axes: tuple[float, float], edge: FloatMap) -> FloatMap:
+def _patch(
+    scene: Scene, centre: tuple[float, float], axes: tuple[float, float], edge: FloatMap
+) -> FloatMap:
     """Return a soft-edged patch of 0 to 1 whose outline follows the random field `edge`."""
-    inside = ellipse_inside(scene.parts.x, scene.parts.y, centre, axes)
+    inside = ellipse_form(scene.parts.x, scene.parts.y, centre, axes)
     return smooth_step(inside + np.float32(0.28) * edge, -0.45, 0.75)
 
 
@@ -25,10 +35,16 @@ def _within(scene: Scene, side: int) -> FloatMap:
     return smooth_step(lung_of(scene, side), 4.0, 22.0)
 
 
-def _bronchi(scene: Scene, side: int, towards: tuple[float, float], rng: np.random.Generator) -> FloatMap:
+def _bronchi(
+    scene: Scene, side: int, towards: tuple[float, float], rng: np.random.Generator
+) -> FloatMap:
     """Return air-filled bronchi that run from the hilum into an opacity, mm of air."""
     x, y = hilum(side, scene.habitus, scene.posture)
-    angle = np.arctan2(towards[1] - y, towards[0] - x) + rng.normal(0, 0.12, 3) + np.array([-0.38, 0, 0.38])
+    angle = (
+        np.arctan2(towards[1] - y, towards[0] - x)
+        + rng.normal(0, 0.12, 3)
+        + np.array([-0.38, 0, 0.38])
+    )
     trunks = Branches(
         start=np.tile([x, y], (3, 1)).astype(float),
         angle=angle,
@@ -46,7 +62,9 @@ def draw_consolidation(scene: Scene, spec: SignSpec, rng: np.random.Generator) -
         centre = centre_of(scene, side, spec.place)
         size = 0.72 + 0.55 * spec.size
         patch = _patch(scene, centre, (58.0 * size, 46.0 * size), grain) * _within(scene, side)
-        scene.add_fill(patch * (0.62 + 0.25 * spec.size) * (1 + 0.07 * cloud(rng, patch.shape, 14.0)))
+        scene.add_fill(
+            patch * (0.62 + 0.25 * spec.size) * (1 + 0.07 * cloud(rng, patch.shape, 14.0))
+        )
         air = _bronchi(scene, side, centre, rng)
         scene.air += (air * 1.4 * smooth_step(patch, 0.35, 0.85)).astype(np.float32)
         scene.record("consolidation", PLACE_CODES[spec.place], spec.side, patch * (patch > 0.25))
@@ -60,7 +78,8 @@ def draw_cavity(scene: Scene, spec: SignSpec, rng: np.random.Generator) -> None:
         centre = (cx + float(rng.normal(0, 7)), cy + float(rng.normal(0, 8)))
         grain = cloud(rng, x.shape, 40.0, 4)
         patch = _patch(scene, centre, (44.0, 38.0), 1.8 * grain) * _within(scene, side)
-        scene.add_fill(patch * (0.26 + 0.14 * np.tanh(cloud(rng, x.shape, 17.0, 3))))
+        uneven = np.float32(0.14) * np.tanh(cloud(rng, x.shape, 17.0, 3))
+        scene.add_fill(patch * (np.float32(0.26) + uneven))
         radius = 10.0 + 9.0 * spec.size
         wobble = 1 + 0.12 * np.clip(cloud(rng, x.shape, 45.0, 2), -2, 2)
         ring = np.sqrt((x - centre[0]) ** 2 + (y - centre[1]) ** 2) * wobble
@@ -75,10 +94,14 @@ def draw_cavity(scene: Scene, spec: SignSpec, rng: np.random.Generator) -> None:
         scene.record("cavity", PLACE_CODES[spec.place], spec.side, box)
 
 
-def _spicules(scene: Scene, centre: tuple[float, float], radius: float, rng: np.random.Generator) -> FloatMap:
+def _spicules(
+    scene: Scene, centre: tuple[float, float], radius: float, rng: np.random.Generator
+) -> FloatMap:
     n = int(rng.integers(16, 26))
     angle = np.linspace(0, 2 * np.pi, n, endpoint=False) + rng.normal(0, 0.12, n)
-    start = np.stack([centre[0] + 0.8 * radius * np.cos(angle), centre[1] + 0.8 * radius * np.sin(angle)], axis=1)
+    start = np.stack(
+        [centre[0] + 0.8 * radius * np.cos(angle), centre[1] + 0.8 * radius * np.sin(angle)], axis=1
+    )
     length = radius * rng.uniform(0.35, 1.0, n)
     rays = Branches(start, angle, length, np.full(n, 1.15), rng.normal(0, 0.12, n))
     return 1.6 * lay_tree(scene.plane, [rays])
@@ -95,7 +118,9 @@ def draw_mass(scene: Scene, spec: SignSpec, rng: np.random.Generator) -> None:
         lobes = 1 + 0.10 * np.clip(cloud(rng, x.shape, 38.0, 3), -2, 2)
         ring = np.sqrt((x - centre[0]) ** 2 + ((y - centre[1]) * 1.08) ** 2) * lobes
         ball = 2 * np.sqrt(np.maximum(radius**2 - ring**2, 0)).astype(np.float32)
-        tissue = np.minimum(blur(ball, 1.0) + _spicules(scene, centre, radius, rng), 0.9 * scene.parts.cage)
+        tissue = np.minimum(
+            blur(ball, 1.0) + _spicules(scene, centre, radius, rng), 0.9 * scene.parts.cage
+        )
         scene.extra += tissue * 1.05 * np.maximum(_within(scene, side), 0.25)
         where = np.where(ring < radius, 1.0, 0.0).astype(np.float32) * (lung_of(scene, side) > 0)
         scene.record("nodule" if is_nodule else "mass", PLACE_CODES[spec.place], spec.side, where)
@@ -110,7 +135,9 @@ def draw_small_nodule(scene: Scene, spec: SignSpec, rng: np.random.Generator) ->
     radius = 2.6 + 1.4 * spec.size
     ball = half_chord(ellipse_inside(x, y, centre, (radius, radius)), 2 * radius)
     scene.extra += 2.2 * ball * _within(scene, side)
-    scene.record("small_nodule", PLACE_CODES[spec.place], spec.side, ball * (lung_of(scene, side) > 0))
+    scene.record(
+        "small_nodule", PLACE_CODES[spec.place], spec.side, ball * (lung_of(scene, side) > 0)
+    )
 
 
 def draw_hila(scene: Scene, spec: SignSpec, rng: np.random.Generator) -> None:
@@ -120,7 +147,7 @@ def draw_hila(scene: Scene, spec: SignSpec, rng: np.random.Generator) -> None:
     total = np.zeros(x.shape, dtype=np.float32)
     for side in (-1, 1):
         hx, hy = hilum(side, scene.habitus, scene.posture)
-        for dx, dy, r in ((6, -13, 12), (14, 3, 14), (9, 19, 12), (0, 2, 15)):
+        for dx, dy, r in ((9, -14, 13), (18, 3, 15), (12, 21, 13), (2, 2, 15)):
             lobe = (hx + side * (dx + float(rng.normal(0, 1.5))), hy + dy + float(rng.normal(0, 2)))
             inside = ellipse_inside(x, y, lobe, (r * size, 1.1 * r * size))
             total = np.maximum(total, half_chord(inside, 2.3 * r * size))
@@ -131,7 +158,7 @@ def draw_hila(scene: Scene, spec: SignSpec, rng: np.random.Generator) -> None:
 
 
 def draw_nodules(scene: Scene, spec: SignSpec, rng: np.random.Generator) -> None:
-    """Draw many small ill-defined nodules in the middle and upper zones (sarcoid stage II, spread)."""
+    """Draw many small ill-defined nodules in the middle and upper zones."""
     n = int(60 + 90 * spec.size)
     total = np.zeros(scene.parts.x.shape, dtype=np.float32)
     angle = rng.uniform(0, 2 * np.pi, n)
@@ -151,12 +178,16 @@ def draw_batwing(scene: Scene, spec: SignSpec, rng: np.random.Generator) -> None
     grain = cloud(rng, x.shape, 34.0, 3)
     for side in (-1, 1):
         hx, hy = hilum(side, scene.habitus, scene.posture)
-        inside = ellipse_inside(x, y, (hx + side * 16.0, hy + 14.0), (0.72 * reach, reach))
-        where = np.maximum(where, smooth_step(inside + 0.28 * grain, -0.35, 0.95) * _within(scene, side))
+        inside = ellipse_form(x, y, (hx + side * 16.0, hy + 14.0), (0.72 * reach, reach))
+        where = np.maximum(
+            where, smooth_step(inside + 0.28 * grain, -0.35, 0.95) * _within(scene, side)
+        )
     level = (0.17 + 0.20 * spec.size) if fine else (0.24 + 0.30 * spec.size)
     mottle = 1 + (0.10 if fine else 0.15) * cloud(rng, x.shape, 9.0, 3)
     scene.add_fill(where * level * np.clip(mottle, 0.3, 1.9))
-    scene.record("perihilar_ground_glass" if fine else "perihilar_haze", PLACE_CODES["hilum"], "both", where)
+    scene.record(
+        "perihilar_ground_glass" if fine else "perihilar_haze", PLACE_CODES["hilum"], "both", where
+    )
 
 
 def draw_septal_lines(scene: Scene, spec: SignSpec, rng: np.random.Generator) -> None:
@@ -180,18 +211,20 @@ def draw_diffuse(scene: Scene, spec: SignSpec, rng: np.random.Generator) -> None
     field = cloud(rng, x.shape, 85.0, 4)
     low = smooth_step(y, -120.0, 90.0)
     for side in (-1, 1):
-        density = np.clip(0.34 + 0.22 * spec.size + 0.16 * low + 0.17 * field, 0.10, 0.86)
+        density = np.clip(0.34 + 0.22 * spec.size + 0.16 * low + 0.09 * field, 0.10, 0.86)
         scene.add_fill(density * _within(scene, side))
         where = np.maximum(where, density * _within(scene, side))
         air = _bronchi(scene, side, centre_of(scene, side, "lower"), rng)
         air += _bronchi(scene, side, centre_of(scene, side, "upper"), rng)
-        scene.air += (0.9 * air * smooth_step(density, 0.4, 0.75) * _within(scene, side)).astype(np.float32)
+        scene.air += (0.9 * air * smooth_step(density, 0.4, 0.75) * _within(scene, side)).astype(
+            np.float32
+        )
     scene.record("diffuse_opacity", "", "both", where)
 
 
 def draw_peripheral(scene: Scene, spec: SignSpec, rng: np.random.Generator) -> None:
     """Draw patchy ground glass along the outer lower lungs, both sides."""
-    x, y = scene.parts.x, scene.parts.y
+    x = scene.parts.x
     total = np.zeros(x.shape, dtype=np.float32)
     w = scene.habitus.width
     for side in (-1, 1):

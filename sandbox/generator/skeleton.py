@@ -14,10 +14,10 @@ _N_RIBS = 11
 Curve = npt.NDArray[np.float64]
 
 
-def _flat_tube(path: Curve, half_height: npt.ArrayLike, thickness_mm: float, shell: float) -> tuple[
-    Curve, Curve, Curve
-]:
-    """Return points (x, y) and volumes of a flat hollow bone along a space curve of shape (n, 3)."""
+def _flat_tube(
+    path: Curve, half_height: npt.ArrayLike, thickness_mm: float, shell: float
+) -> tuple[Curve, Curve, Curve]:
+    """Return points (x, y) and volumes of a flat hollow bone along a curve of shape (n, 3)."""
     step = np.gradient(path, axis=0)
     ds = np.linalg.norm(step, axis=1)
     u = (np.arange(19) + 0.5) / 19 * 2 - 1
@@ -45,10 +45,14 @@ def _rib(number: int, side: int, habitus: Habitus, posture: Posture, jitter: Cur
         drop *= 0.86
     y = start - 7.0 * np.sin(np.minimum(2.2 * angle, np.pi)) + drop * (1 - np.cos(angle))
     at_side = start + drop
-    half_width = float(cage_half_width(np.array([[at_side]], dtype=np.float32), habitus)[0, 0]) + 3.0
+    half_width = (
+        float(cage_half_width(np.array([[at_side]], dtype=np.float32), habitus)[0, 0]) + 3.0
+    )
     if number == 0:
         half_width *= 0.86
-    depth = (thorax("cage")["half_depth_mm"] * habitus.depth + 3.0) * (0.6 + 0.4 * min(number / 4, 1))
+    depth = (thorax("cage")["half_depth_mm"] * habitus.depth + 3.0) * (
+        0.6 + 0.4 * min(number / 4, 1)
+    )
     z = -depth * np.cos(angle)
     x = side * half_width * np.sin(angle) ** 0.86
     x = x + np.tan(np.deg2rad(posture.rotation_deg)) * z
@@ -92,10 +96,13 @@ def _spine(parts: SoftParts, habitus: Habitus, posture: Posture) -> FloatMap:
     back = -thorax("cage")["half_depth_mm"] * habitus.depth + 25
     rng = np.random.default_rng(habitus.anatomy_seed + 1)
     bow = float(rng.normal(0, 2.0))
-    x = parts.x - np.float32(posture.shear(back)) - np.float32(bow) * np.sin(parts.y / 95)
-    phase = (parts.y - p["first_y_mm"]) / (p["step_mm"] * habitus.height)
+    y = parts.y[:, parts.y.shape[1] // 2][
+        :, None
+    ]  # the film's tilt of a degree does not matter here
+    x = parts.x - np.float32(posture.shear(back)) - np.float32(bow) * np.sin(y / 95)
+    phase = (y - p["first_y_mm"]) / (p["step_mm"] * habitus.height)
     within = phase - np.floor(phase)
-    grow = 1 + 0.0012 * np.clip(parts.y + 120, 0, None)
+    grow = 1 + 0.0012 * np.clip(y + 120, 0, None)
     half = p["half_width_mm"] * habitus.width * grow * (0.93 + 0.28 * (within - 0.5) ** 2)
     edge = np.clip((half - np.abs(x)) / 1.6, 0, 1)
     disc = p["disc_mm"] / p["step_mm"]
@@ -130,12 +137,25 @@ def _shoulders(plane: Plane, parts: SoftParts, habitus: Habitus, posture: Postur
     h, w = habitus.height, habitus.width
     blades, arms = [], np.zeros(parts.x.shape, dtype=np.float32)
     for side in (-1, 1):
-        corner = [(152, -128), (126, -116), (113, -84), (117, -30), (126, 4), (138, -14), (150, -72), (160, -104)]
+        corner = [
+            (152, -128),
+            (126, -116),
+            (113, -84),
+            (117, -30),
+            (126, 4),
+            (138, -14),
+            (150, -72),
+            (160, -104),
+        ]
         blades.append([(side * (q[0] * w - inward), q[1] * h) for q in corner])
         head = ellipse_inside(parts.x, parts.y, (side * 181.0 * w, -118.0 * h), (24, 26))
-        shaft = ellipse_inside(parts.x, parts.y, (side * 196.0 * w, -55.0 * h), (12, 80), -6.0 * side)
+        shaft = ellipse_inside(
+            parts.x, parts.y, (side * 196.0 * w, -55.0 * h), (12, 80), -6.0 * side
+        )
         inside = np.maximum(head, shaft)
-        arms += 9.0 * np.sqrt(np.maximum(inside, 0)) + 5.0 * np.exp(-(((inside - 0.05) / 0.08) ** 2))
+        arms += 9.0 * np.sqrt(np.maximum(inside, 0)) + 5.0 * np.exp(
+            -(((inside - 0.05) / 0.08) ** 2)
+        )
     flat = blur(_polygons(plane, blades), 1.6)
     rim = np.clip(flat - blur(flat, 4.5), 0, 1)
     return np.asarray(1.7 * flat + 9.0 * rim + arms, dtype=np.float32)

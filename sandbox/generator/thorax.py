@@ -68,7 +68,7 @@ def draw_plan(
     devices: tuple[str, ...] = (),
     is_site_b: bool = False,
 ) -> FilmPlan:
-    """Draw how a film was taken: inspiration, rotation, exposure and framing, independent of disease.
+    """Draw how a film was taken: inspiration, rotation, exposure, framing; whatever the disease.
 
     Parameters
     ----------
@@ -109,9 +109,13 @@ def draw_plan(
         technique=technique,
         signs=signs,
         devices=devices,
-        field_mm=float(rng.normal(film["field_mm"], film["field_sd_mm"])) * max(habitus.width, 0.94),
+        field_mm=float(rng.normal(film["field_mm"], film["field_sd_mm"]))
+        * max(habitus.width, 0.94),
         tilt_deg=float(rng.normal(0.0, film["tilt_sd_deg"])),
-        shift_mm=(float(rng.normal(0, film["shift_sd_mm"])), float(rng.normal(0, film["shift_sd_mm"]))),
+        shift_mm=(
+            float(rng.normal(0, film["shift_sd_mm"])),
+            float(rng.normal(0, film["shift_sd_mm"])),
+        ),
     )
 
 
@@ -124,11 +128,15 @@ def _with_signs(posture: Posture, signs: tuple[SignSpec, ...]) -> tuple[Posture,
         if sign.kind == "perihilar_haze":
             posture, upper = replace(posture, heart_scale=heart["failure_scale"]), 1.42
         elif sign.kind == "hyperinflation":
-            posture = replace(posture, heart_scale=heart["narrow_scale"], flatness=0.45 + 0.55 * sign.size)
+            posture = replace(
+                posture, heart_scale=heart["narrow_scale"], flatness=0.45 + 0.55 * sign.size
+            )
             vessels = 0.86 - 0.18 * sign.size
         elif sign.kind == "tension_pneumothorax":
             pressed = (right + 26.0, left) if away > 0 else (right, left + 26.0)
-            posture = replace(posture, shift_mm=posture.shift_mm + 27.0 * away, diaphragm_mm=pressed)
+            posture = replace(
+                posture, shift_mm=posture.shift_mm + 27.0 * away, diaphragm_mm=pressed
+            )
         elif sign.kind == "effusion" and away and sign.size > 0.72:
             posture = replace(posture, shift_mm=posture.shift_mm + 14.0 * away)
         elif sign.kind == "volume_loss":

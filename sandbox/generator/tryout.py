@@ -13,7 +13,10 @@ from sandbox.generator.tryout_facts import TryoutPatient, neighbour_patients, tr
 from sandbox.generator.tryout_fhir import Resource, hospital_resources, patient_resources
 
 DEFAULT_SEED = 41
-_PDF = b"%PDF-1.4\n1 0 obj<</Type/Catalog/Pages 2 0 R>>endobj\n2 0 obj<</Type/Pages/Kids[]/Count 0>>endobj\n%%EOF\n"
+_PDF = (
+    b"%PDF-1.4\n1 0 obj<</Type/Catalog/Pages 2 0 R>>endobj\n"
+    b"2 0 obj<</Type/Pages/Kids[]/Count 0>>endobj\n%%EOF\n"
+)
 _KEPT_WHEN_TRUNCATED = 0.6
 
 
@@ -25,7 +28,7 @@ def _write_resources(folder: Path, resources: list[Resource]) -> None:
 
 
 def dicom_bytes(patient: TryoutPatient, header_of: TryoutPatient) -> bytes:
-    """Return the bytes of a patient's file: DICOM, cut off, or no DICOM at all, as the table says."""
+    """Return the bytes of a patient's file: DICOM, cut off, or a PDF, as the table says."""
     film = patient.film or {}
     if film.get("pdf"):
         return _PDF
@@ -66,7 +69,9 @@ def _entry(patient: TryoutPatient) -> dict[str, Any]:
         "study_instance_uid": patient.study_instance_uid if film is not None else None,
         "accession_number": patient.accession_number if film is not None else None,
         "film_at": patient.film_at.isoformat() if film is not None else None,
-        "draft_order_id": f"{patient.patient_id}-draft-ct" if patient.table.get("draft_order") else None,
+        "draft_order_id": f"{patient.patient_id}-draft-ct"
+        if patient.table.get("draft_order")
+        else None,
     }
 
 
@@ -76,7 +81,8 @@ def write_tryout(out_dir: Path, now: datetime, seed: int = DEFAULT_SEED) -> Path
     Parameters
     ----------
     out_dir
-        Gets ``fhir/*.json``, ``dicom/<study>/<instance>.dcm``, ``patients.json``, and the same under ``tenant_b/``.
+        Gets ``fhir/*.json``, ``dicom/<study>/<instance>.dcm``, ``patients.json``, and the
+        same for the neighbour hospital under ``tenant_b/``.
     now
         Aware time to which all dates are relative.
     seed
@@ -100,5 +106,7 @@ def write_tryout(out_dir: Path, now: datetime, seed: int = DEFAULT_SEED) -> Path
     _write_tenant(out_dir / "tenant_b", away, away[0].hospital.name)
     for folder, patients in ((out_dir, home), (out_dir / "tenant_b", away)):
         listing = {"now": now.isoformat(), "patients": [_entry(p) for p in patients]}
-        (folder / "patients.json").write_text(json.dumps(listing, indent=1, ensure_ascii=False), encoding="utf-8")
+        (folder / "patients.json").write_text(
+            json.dumps(listing, indent=1, ensure_ascii=False), encoding="utf-8"
+        )
     return out_dir

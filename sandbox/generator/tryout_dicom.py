@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from io import BytesIO
 from typing import Any
 
 import numpy as np
 from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
 from pydicom.sequence import Sequence
-from pydicom.uid import ExplicitVRLittleEndian
+from pydicom.uid import UID, ExplicitVRLittleEndian
 
 from sandbox.generator.abdomen import render_abdomen
 from sandbox.generator.anatomy import draw_habitus
@@ -36,11 +37,15 @@ def film_pixels(patient: TryoutPatient) -> tuple[StoredMap, float]:
     rng = np.random.default_rng((patient.seed, patient.number, len(patient.hospital.issuer)))
     if film.get("abdomen"):
         return render_abdomen(rng), 0.76
-    habitus = draw_habitus(rng, sex=patient.table["sex"], age_years=max(int(patient.table["age"]), 18))
+    habitus = draw_habitus(
+        rng, sex=patient.table["sex"], age_years=max(int(patient.table["age"]), 18)
+    )
     if film.get("child"):
         habitus = replace(habitus, breast=0.0, height=0.90, width=1.0, heart=1.10, wall=0.7)
     signs = tuple(SignSpec(kind, side, place, size) for kind, side, place, size in film["signs"])
-    plan = draw_plan(rng, habitus, view=film["view"], signs=signs, devices=tuple(film.get("devices", ())))
+    plan = draw_plan(
+        rng, habitus, view=film["view"], signs=signs, devices=tuple(film.get("devices", ()))
+    )
     made = render(plan, rng)
     pixels = np.rot90(made.stored_pixels, int(film.get("quarter_turns", 0)))
     spacing = made.pixel_spacing_mm * (_CHILD_SCALE if film.get("child") else 1.0)
@@ -127,11 +132,11 @@ def film_dataset(patient: TryoutPatient, header_of: TryoutPatient) -> FileDatase
     film = patient.film or {}
     is_inverted = bool(film.get("monochrome1"))
     meta = FileMetaDataset()
-    meta.MediaStorageSOPClassUID = CR_SOP_CLASS if is_inverted else DX_SOP_CLASS
-    meta.MediaStorageSOPInstanceUID = patient.uid("instance")
+    meta.MediaStorageSOPClassUID = UID(CR_SOP_CLASS if is_inverted else DX_SOP_CLASS)
+    meta.MediaStorageSOPInstanceUID = UID(patient.uid("instance"))
     meta.TransferSyntaxUID = ExplicitVRLittleEndian
-    meta.ImplementationClassUID = IMPLEMENTATION_UID
-    dataset = FileDataset(None, {}, file_meta=meta, preamble=b"\0" * 128)  # type: ignore[no-untyped-call]  # pydicom ships no type here
+    meta.ImplementationClassUID = UID(IMPLEMENTATION_UID)
+    dataset = FileDataset(BytesIO(), {}, file_meta=meta, preamble=b"\0" * 128)
     dataset.SpecificCharacterSet = "ISO_IR 192"
     dataset.SOPClassUID = meta.MediaStorageSOPClassUID
     dataset.Modality = "CR" if is_inverted else "DX"
@@ -140,5 +145,3 @@ def film_dataset(patient: TryoutPatient, header_of: TryoutPatient) -> FileDatase
     stored, spacing_mm = film_pixels(patient)
     _pixels(dataset, stored, spacing_mm, is_inverted=is_inverted)
     return dataset
-
-

@@ -1,4 +1,4 @@
-"""The patients to try as values: who they are, what their film shows, which identifiers tie things together."""
+"""The patients to try as values: who they are, and the identifiers that tie things together."""
 
 from __future__ import annotations
 
@@ -28,7 +28,9 @@ def hospital(*, is_neighbour: bool = False) -> Hospital:
     t = parameters("tryout")["hospital"]
     if is_neighbour:
         system = str(t["neighbour_mrn_system"])
-        return Hospital(t["neighbour_name"], system, system.replace("/mrn", "/accession"), t["neighbour_issuer"])
+        return Hospital(
+            t["neighbour_name"], system, system.replace("/mrn", "/accession"), t["neighbour_issuer"]
+        )
     return Hospital(t["name"], t["mrn_system"], t["accession_system"], t["issuer"])
 
 
@@ -96,11 +98,11 @@ class TryoutPatient:
     @property
     def accession_number(self) -> str:
         """Return the accession number of the film's order."""
-        return f"{'N' if self.hospital.issuer == 'NORTHMERE' else 'B'}{self.film_at:%y}{7300 + self.number:05d}"
+        return f"{self.hospital.issuer[0]}{self.film_at:%y}{7300 + self.number:05d}"
 
 
 def _library_number() -> str:
-    """Return the number of a library patient of the first hospital: the one who asks for erasure."""
+    """Return the number of a library patient of the first hospital: who asks for erasure."""
     return min(c.patient_number for c in draw_cases(DEFAULT_SEED) if not c.is_site_b)
 
 

@@ -46,16 +46,25 @@ def _subject(patient: TryoutPatient) -> Resource:
 
 
 def _narrative(text: str) -> Resource:
-    return {"status": "generated", "div": f'<div xmlns="http://www.w3.org/1999/xhtml">{html.escape(text)}</div>'}
+    return {
+        "status": "generated",
+        "div": f'<div xmlns="http://www.w3.org/1999/xhtml">{html.escape(text)}</div>',
+    }
 
 
 def _accession(patient: TryoutPatient) -> Resource:
     kind = {"coding": [{"system": f"{_HL7}/v2-0203", "code": "ACSN", "display": "Accession ID"}]}
-    return {"type": kind, "system": patient.hospital.accession_system, "value": patient.accession_number}
+    return {
+        "type": kind,
+        "system": patient.hospital.accession_system,
+        "value": patient.accession_number,
+    }
 
 
 def _patient(patient: TryoutPatient) -> Resource:
-    kind = {"coding": [{"system": f"{_HL7}/v2-0203", "code": "MR", "display": "Medical record number"}]}
+    kind = {
+        "coding": [{"system": f"{_HL7}/v2-0203", "code": "MR", "display": "Medical record number"}]
+    }
     family, given = patient.table["family"], patient.table["given"]
     return {
         "resourceType": "Patient",
@@ -71,7 +80,9 @@ def _patient(patient: TryoutPatient) -> Resource:
             }
         ],
         "active": True,
-        "name": [{"use": "official", "family": family, "given": [given], "text": f"{given} {family}"}],
+        "name": [
+            {"use": "official", "family": family, "given": [given], "text": f"{given} {family}"}
+        ],
         "gender": patient.table["sex"],
         "birthDate": patient.birth_date.isoformat(),
     }
@@ -92,15 +103,30 @@ def _encounter(patient: TryoutPatient) -> Resource:
     }
 
 
-def _condition(patient: TryoutPatient, key: str, recorded: datetime, concept: Resource, category: str) -> Resource:
-    displays = {"problem-list-item": "Problem List Item", "encounter-diagnosis": "Encounter Diagnosis"}
+def _condition(
+    patient: TryoutPatient, key: str, recorded: datetime, concept: Resource, category: str
+) -> Resource:
+    displays = {
+        "problem-list-item": "Problem List Item",
+        "encounter-diagnosis": "Encounter Diagnosis",
+    }
     return {
         "resourceType": "Condition",
         "id": f"{patient.patient_id}-{key}",
         "clinicalStatus": {"coding": [{"system": f"{_HL7}/condition-clinical", "code": "active"}]},
-        "verificationStatus": {"coding": [{"system": f"{_HL7}/condition-ver-status", "code": "confirmed"}]},
+        "verificationStatus": {
+            "coding": [{"system": f"{_HL7}/condition-ver-status", "code": "confirmed"}]
+        },
         "category": [
-            {"coding": [{"system": f"{_HL7}/condition-category", "code": category, "display": displays[category]}]}
+            {
+                "coding": [
+                    {
+                        "system": f"{_HL7}/condition-category",
+                        "code": category,
+                        "display": displays[category],
+                    }
+                ]
+            }
         ],
         "code": concept,
         "subject": _subject(patient),
@@ -112,14 +138,22 @@ def _conditions(patient: TryoutPatient) -> Iterator[Resource]:
     for index, (code, display, years) in enumerate(patient.table["conditions"], start=1):
         recorded = patient.film_at - timedelta(days=365.25 * years, hours=2)
         yield _condition(
-            patient, f"condition-{index}", recorded, _concept(SNOMED, code, display), "problem-list-item"
+            patient,
+            f"condition-{index}",
+            recorded,
+            _concept(SNOMED, code, display),
+            "problem-list-item",
         )
     flags = parameters("conditions")["flags"]
     for index, symptom in enumerate(patient.table["symptoms"], start=1):
         code, display = flags[symptom]
         recorded = patient.film_at - timedelta(minutes=50)
         yield _condition(
-            patient, f"symptom-{index}", recorded, _concept(SNOMED, code, display), "encounter-diagnosis"
+            patient,
+            f"symptom-{index}",
+            recorded,
+            _concept(SNOMED, code, display),
+            "encounter-diagnosis",
         )
 
 
@@ -136,7 +170,15 @@ def _observations(patient: TryoutPatient) -> Iterator[Resource]:
             "id": f"{patient.patient_id}-{loinc}",
             "status": "final",
             "category": [
-                {"coding": [{"system": f"{_HL7}/observation-category", "code": category, "display": display}]}
+                {
+                    "coding": [
+                        {
+                            "system": f"{_HL7}/observation-category",
+                            "code": category,
+                            "display": display,
+                        }
+                    ]
+                }
             ],
             "code": _concept(LOINC, loinc, _DISPLAYS.get(loinc, name)),
             "subject": _subject(patient),
@@ -269,7 +311,9 @@ def _opt_out(patient: TryoutPatient) -> Resource:
         "id": f"{patient.patient_id}-consent",
         "status": "active",
         "scope": {"coding": [{"system": f"{_HL7}/consentscope", "code": "patient-privacy"}]},
-        "category": [{"coding": [{"system": LOINC, "code": "59284-0", "display": "Consent Document"}]}],
+        "category": [
+            {"coding": [{"system": LOINC, "code": "59284-0", "display": "Consent Document"}]}
+        ],
         "patient": _subject(patient),
         "dateTime": _iso(patient.now - timedelta(days=90)),
         "policyRule": {"coding": [{"system": f"{_HL7}/v3-ActCode", "code": "OPTOUT"}]},
@@ -331,4 +375,8 @@ def hospital_resources(name: str) -> list[Resource]:
         "payloadMimeType": ["application/dicom"],
         "address": DICOMWEB_PLACEHOLDER,
     }
-    return [{"resourceType": "Organization", "id": "hospital", "active": True, "name": name}, *users, endpoint]
+    return [
+        {"resourceType": "Organization", "id": "hospital", "active": True, "name": name},
+        *users,
+        endpoint,
+    ]

@@ -16,7 +16,7 @@ Points = npt.NDArray[np.float64]
 
 @dataclass(frozen=True, slots=True)
 class Branches:
-    """Segments of one generation: start (n, 2) mm, direction, length, radius at the start, bend; each (n,)."""
+    """Segments of one generation: start (n, 2) in mm; direction, length, radius, bend (n,)."""
 
     start: Points
     angle: Points
@@ -33,7 +33,8 @@ class Branches:
         turn = self.angle[:, None] + self.bend[:, None] * t[None, :]
         along = self.length_mm[:, None] * t[None, :]
         return np.stack(
-            [self.start[:, :1] + along * np.cos(turn), self.start[:, 1:] + along * np.sin(turn)], axis=-1
+            [self.start[:, :1] + along * np.cos(turn), self.start[:, 1:] + along * np.sin(turn)],
+            axis=-1,
         )
 
 
@@ -68,8 +69,8 @@ def lay_tree(plane: Plane, tree: list[Branches]) -> FloatMap:
     xs, ys, volumes = [], [], []
     for level in tree:
         reach = float(level.length_mm.max())
-        n_along = max(int(reach / (plane.pixel_mm * 0.95)), 3)
-        n_across = max(int(2.4 * float(level.radius_mm.max()) / plane.pixel_mm), 2)
+        n_along = max(int(reach / (plane.pixel_mm * 1.15)), 3)
+        n_across = max(int(1.9 * float(level.radius_mm.max()) / plane.pixel_mm), 2)
         t = (np.arange(n_along) + 0.5) / n_along
         u = (np.arange(n_across) + 0.5) / n_across * 2 - 1
         centre = level.at(t)
@@ -96,27 +97,41 @@ def hilum(side: int, habitus: Habitus, posture: Posture) -> tuple[float, float]:
 
 
 def _trunks(rng: np.random.Generator, side: int, habitus: Habitus, posture: Posture) -> Branches:
-    """Return the first branches of one lung: fan from straight up over the side to straight down."""
+    """Return the first branches of one lung: a fan from straight up to straight down."""
     p = thorax("vessels")
     x, y = hilum(side, habitus, posture)
     fan = np.deg2rad(np.array([-82.0, -60.0, -36.0, -10.0, 16.0, 42.0, 62.0, 80.0]))
     fan = fan + rng.normal(0, 0.09, fan.size)
     # lower vessels are wider in the upright patient
-    size = np.array([0.70, 0.78, 0.72, 0.70, 0.86, 1.10, 1.30, 1.05]) * rng.normal(1, 0.08, fan.size)
-    length = p["trunk_length_mm"] * np.array([1.0, 1.0, 0.9, 0.8, 0.85, 1.0, 1.2, 1.2]) * habitus.height
+    size = np.array([0.70, 0.78, 0.72, 0.70, 0.86, 1.10, 1.30, 1.05]) * rng.normal(
+        1, 0.08, fan.size
+    )
+    length = (
+        p["trunk_length_mm"] * np.array([1.0, 1.0, 0.9, 0.8, 0.85, 1.0, 1.2, 1.2]) * habitus.height
+    )
     angle = np.where(side > 0, fan, np.pi - fan)
     start = np.stack([x - side * 9 + 6 * np.cos(angle), y + 16 * np.sin(fan)], axis=1)
-    return Branches(start, angle, length, p["trunk_radius_mm"] * size, side * rng.normal(0.10, 0.12, fan.size))
+    return Branches(
+        start, angle, length, p["trunk_radius_mm"] * size, side * rng.normal(0.10, 0.12, fan.size)
+    )
 
 
 def _bundle(trunks: Branches, upper_gain: float) -> Branches:
     """Return the trunks with those that run upwards widened by `upper_gain`."""
     gain = np.where(np.sin(trunks.angle) < -0.1, upper_gain, 1.0)
-    return Branches(trunks.start, trunks.angle, trunks.length_mm, trunks.radius_mm * gain, trunks.bend)
+    return Branches(
+        trunks.start, trunks.angle, trunks.length_mm, trunks.radius_mm * gain, trunks.bend
+    )
 
 
 def markings(
-    plane: Plane, parts: SoftParts, habitus: Habitus, posture: Posture, *, upper_gain: float = 1.0, gain: float = 1.0
+    plane: Plane,
+    parts: SoftParts,
+    habitus: Habitus,
+    posture: Posture,
+    *,
+    upper_gain: float = 1.0,
+    gain: float = 1.0,
 ) -> FloatMap:
     """Project the pulmonary vessels and the lung's fine texture.
 
@@ -150,12 +165,14 @@ def markings(
     depth = parts.lung / np.float32(140.0)
     texture = np.float32(p["texture_mm"]) * depth * (1.0 + grain)
     within = smooth_step(parts.lung, 12.0, 85.0)
-    return np.asarray((total * within + np.maximum(texture, 0)) * np.float32(gain), dtype=np.float32)
+    return np.asarray(
+        (total * within + np.maximum(texture, 0)) * np.float32(gain), dtype=np.float32
+    )
 
 
 def airways(parts: SoftParts, habitus: Habitus, posture: Posture) -> FloatMap:
     """Project windpipe and main bronchi as mm of air in place of soft tissue."""
-    x, y = parts.x, parts.y
+    x, y = parts.x, parts.y[:, parts.y.shape[1] // 2][:, None]
     carina = -26.0 * habitus.height
     middle = posture.shear(0.0) + posture.shift_mm * np.clip((y + 165) / 110, 0, 1)
     radius = np.float32(8.2 * habitus.width)
@@ -168,6 +185,8 @@ def airways(parts: SoftParts, habitus: Habitus, posture: Posture) -> FloatMap:
         centre = carina - 4.0 + slope * along
         width = np.float32(6.2)
         limb = half_chord(1 - ((y - centre) / (width * np.hypot(1, slope))) ** 2, 2 * 6.2)
-        total = np.maximum(total, limb * np.clip(along / 3, 0, 1) * np.clip((reach - along) / 8, 0, 1))
+        total = np.maximum(
+            total, limb * np.clip(along / 3, 0, 1) * np.clip((reach - along) / 8, 0, 1)
+        )
     within = 1 - smooth_step(parts.lung, 2.0, 45.0)
     return np.asarray(total * within, dtype=np.float32)
