@@ -53,8 +53,33 @@ def _licence(package: PackageMetadata) -> str:
     return expression or ", ".join(classifiers) or short or "see the package"
 
 
+def page_table() -> str:
+    """Return the Markdown table of every page in docs/: its title, for whom it is, its kind."""
+    rows = ["| Page | For whom, and what kind |", "|---|---|"]
+    for path in sorted((ROOT / "docs").glob("*.md")):
+        if path.name != "index.md":
+            title, opening = _opening(path)
+            rows.append(f"| [{title}]({path.name}) | {opening} |")
+    return "\n".join(rows)
+
+
+def decision_table() -> str:
+    """Return the Markdown list of every decision record."""
+    paths = sorted((ROOT / "docs" / "adr").glob("*.md"))
+    return "\n".join(f"- [{_opening(path)[0]}](adr/{path.name})" for path in paths)
+
+
+def _opening(path: Path) -> tuple[str, str]:
+    """Return the title of a page and its opening paragraph without the marks of emphasis."""
+    title, _, rest = path.read_text(encoding="utf-8").partition("\n")
+    paragraph = rest.strip().partition("\n\n")[0]
+    return title.removeprefix("# "), " ".join(paragraph.split()).strip("*_")
+
+
 TABLES: dict[str, tuple[str, Callable[[], str]]] = {
     "configuration": ("docs/configuration.md", configuration_table),
+    "pages": ("docs/index.md", page_table),
+    "decisions": ("docs/index.md", decision_table),
     "licences": ("docs/third-party-licences.md", licence_table),
 }
 

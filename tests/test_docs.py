@@ -2,7 +2,7 @@
 
 import re
 import shlex
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import fields
 from pathlib import Path
 
@@ -12,7 +12,13 @@ from bootstrap import lock_part
 from cds.cli.main import build_parser
 from cds.settings import Settings
 from deploy.lock import LOCK, fingerprint
-from deploy.reference_tables import configuration_table, licence_table, with_table
+from deploy.reference_tables import (
+    configuration_table,
+    decision_table,
+    licence_table,
+    page_table,
+    with_table,
+)
 
 ROOT = Path(__file__).resolve().parent.parent
 KINDS = re.compile(r"\b(tutorial|how-to|explanation|reference)\b", re.IGNORECASE)
@@ -47,6 +53,12 @@ def commands(text: str) -> Iterator[list[str]]:
 def test_configuration_page_when_compared_with_the_settings_agrees() -> None:
     page = (ROOT / "docs/configuration.md").read_text(encoding="utf-8")
     assert page == with_table(page, "configuration", configuration_table()), "run: make tables"
+
+
+@pytest.mark.parametrize(("name", "make"), [("pages", page_table), ("decisions", decision_table)])
+def test_index_when_compared_with_the_folder_lists_all(name: str, make: Callable[[], str]) -> None:
+    page = (ROOT / "docs/index.md").read_text(encoding="utf-8")
+    assert page == with_table(page, name, make()), "run: make tables"
 
 
 def test_settings_when_listed_say_what_they_do() -> None:
