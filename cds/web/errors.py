@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import traceback
 from dataclasses import dataclass, field
+from pathlib import Path
 from uuid import uuid4
 
 from flask import Flask, Response, request
@@ -124,7 +125,9 @@ def unexpected_error_response(error: Exception) -> Response:
     """Return 500 with an id; the log gets the id, the class and the place, never the text."""
     error_id = str(uuid4())
     frames = traceback.extract_tb(error.__traceback__)
-    place = f"{frames[-1].name}:{frames[-1].lineno}" if frames else "unknown"
+    place = "unknown"
+    if frames:
+        place = f"{Path(frames[-1].filename).stem}.{frames[-1].name}:{frames[-1].lineno}"
     log.error(
         "unexpected-error",
         extra={

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import logging
-from concurrent.futures import Executor
-from concurrent.futures import TimeoutError as FutureTimeoutError
+from concurrent.futures import Executor, wait
 from dataclasses import dataclass, replace
 from typing import Any
 from uuid import uuid4
@@ -164,11 +163,12 @@ def _analysed_in_time(door: HookDoor, call: HookCall) -> HookAnalysis | None:
         deadline=call.limit.earlier_by(ENGINE_MARGIN_S),
         as_of=call.caller.now,
     )
-    try:
-        return future.result(timeout=call.limit.remaining_s())
-    except FutureTimeoutError:
+    finished, _ = wait((future,), timeout=call.limit.remaining_s())
+    if not finished:
         future.cancel()
         return None
+    try:
+        return future.result()
     except CdsError as error:
         if error.reason is Reason.DEADLINE:
             return None

@@ -415,6 +415,17 @@ def test_call_when_the_engine_does_not_return_is_answered_without_it(door: Machi
     assert door.silence_rows == [10]
 
 
+def test_call_when_the_engine_fails_by_a_timeout_of_its_own_is_not_taken_for_late(
+    door: MachineDoor,
+) -> None:
+    def fail(_asked: AskedAnalysis, _deadline: Deadline) -> FakeHookAnalysis:
+        raise TimeoutError
+
+    door.engine.analyse = fail
+    assert door.call().status_code == 500
+    assert door.silence_rows == []
+
+
 def test_call_when_reading_the_record_took_too_long_is_silent(door: MachineDoor) -> None:
     door.refuses(an_error(Reason.DEADLINE))
     assert door.cards() == []
