@@ -52,9 +52,9 @@ def _is_by_software(report: Resource) -> bool:
 
 
 def _is_about(report: Resource, study: Resource) -> bool:
-    study_id = text(study.get("id"))
+    imaging_study_id = text(study.get("id"))
     referred = {reference_id(r, "ImagingStudy") for r in items(report.get("imagingStudy"))}
-    if study_id is not None and study_id in referred:
+    if imaging_study_id is not None and imaging_study_id in referred:
         return True
     if set(accession_numbers(report)) & set(accession_numbers(study)):
         return True
