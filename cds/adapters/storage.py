@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Protocol
 
 from sqlalchemy import Engine
+from sqlalchemy.exc import SQLAlchemyError
 
 from cds.adapters.audit_log import SqlAuditTrail
 from cds.adapters.blobs import EncryptedBlobStore
@@ -69,6 +70,23 @@ class Storage:
     results: SqlResultStore
     registrations: SqlRegistrations
     audit: SqlAuditTrail
+
+    def check_database(self) -> None:
+        """Ask the database something cheap.
+
+        Raises
+        ------
+        CdsError
+            INVALID_CONFIGURATION if it does not answer.
+
+        """
+        try:
+            self.catalogue.n_cases()
+        except SQLAlchemyError as error:
+            raise CdsError(
+                Reason.INVALID_CONFIGURATION,
+                f"The database does not answer ({type(error).__name__}).",
+            ) from None
 
 
 def initialise(settings: StorageSettings) -> None:

@@ -320,3 +320,11 @@ def test_master_key_when_rotated_still_reads_old_data(storage: Storage, settings
     assert again.catalogue.case_by_id("case-1") == a_case()
     assert again.keys.study_key("1.2") == storage.keys.study_key("1.2")
     again.engine.dispose()
+
+
+def test_database_when_its_tables_are_gone_is_said_not_to_answer(storage: Storage) -> None:
+    storage.check_database()
+    with storage.engine.begin() as connection:
+        connection.execute(text("ALTER TABLE library_case RENAME TO elsewhere"))
+    with pytest.raises(CdsError, match="does not answer"):
+        storage.check_database()
