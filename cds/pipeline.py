@@ -9,7 +9,6 @@ from cds.domain.film import FilmFacts
 from cds.domain.fitness import check_fit
 from cds.domain.query import CaseQuery, FusedQuery
 from cds.domain.report import CaseReport
-from cds.library.index_building import facts_of
 from cds.ports import CaseLibrary, IdentityKeys, ImageEmbedder, PatientFeatures
 
 
@@ -52,7 +51,6 @@ def compare(query: CaseQuery, film: FilmFacts, setting: Setting, tools: Tools) -
     )
     ranking = tools.library.rank(fused, eligibility, cutoff=query.cutoff)
     shared = {
-        hit.case.case_id: tools.features.shared(film.facts, facts_of(hit.case))
-        for hit in ranking.hits
+        hit.case.case_id: tools.features.shared(film.facts, hit.case.facts) for hit in ranking.hits
     }
     return compared_report(query, film, ranking, setting, shared)

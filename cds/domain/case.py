@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
-from cds.domain.facts import Finding, HistoryFlag, Measurement, Outcome
+from cds.domain.facts import Finding, HistoryFlag, Measurement, Outcome, PatientFacts
 
 ADULT_AGE_YEARS = 18
 
@@ -121,6 +121,11 @@ class LibraryCase:
     def age_group(self) -> AgeGroup:
         """Return the age group that may be compared with this case."""
         return AgeGroup.from_age_years(self.age_years)
+
+    @property
+    def facts(self) -> PatientFacts:
+        """Return what the record block of this case is made of."""
+        return PatientFacts(self.age_years, self.sex, self.measurements)
 
     @property
     def diagnosis(self) -> Finding | None:

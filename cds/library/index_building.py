@@ -12,7 +12,6 @@ import numpy as np
 
 from cds.domain.case import CasePicture, LibraryCase
 from cds.domain.errors import CdsError, Reason
-from cds.domain.facts import PatientFacts
 from cds.domain.generation import Float32Array, GenerationTable, IndexPassport, IntArray
 from cds.ports import PatientFeatures
 
@@ -115,48 +114,43 @@ def generation_table(
         raise CdsError(
             Reason.INDEX_UNAVAILABLE, "The library holds no embedded case; import one first."
         )
-    patients = sorted({e.case.patient_key for e in ordered})
-    patient_number = {key: i for i, key in enumerate(patients)}
-    displays = {f.coding.key: f.coding.display for e in ordered for f in e.case.findings}
+    cases = [e.case for e in ordered]
+    patients = sorted({case.patient_key for case in cases})
+    displays = {f.coding.key: f.coding.display for case in cases for f in case.findings}
     keys = sorted(displays)
-    key_number = {key: i for i, key in enumerate(keys)}
-    pairs = sorted(
-        {(i, key_number[f.coding.key]) for i, e in enumerate(ordered) for f in e.case.findings}
-    )
-    records = [features.vector(facts_of(e.case)) for e in ordered]
+    pairs = _finding_pairs(cases, keys)
     rows = [(i, picture, vector) for i, e in enumerate(ordered) for picture, vector in e.vectors]
+    records = [features.vector(case.facts) for case in cases]
     return GenerationTable(
         vectors=_row_vectors(rows, records, dimension, features.dimension),
         row_case=np.array([i for i, _, _ in rows], dtype=np.int64),
         row_picture_id=np.array([p.picture_id for _, p, _ in rows]),
         row_view=np.array([p.view_group.value for _, p, _ in rows]),
         row_perceptual_hash=np.array([p.perceptual_hash for _, p, _ in rows], dtype=np.uint64),
-        case_id=np.array([e.case.case_id for e in ordered]),
-        case_study_key=np.array([e.case.study_key for e in ordered]),
-        case_modality=np.array([e.case.modality or "" for e in ordered]),
-        case_body_part=np.array([(e.case.body_part or "").upper() for e in ordered]),
-        case_age_group=np.array([e.case.age_group.value for e in ordered]),
-        case_owner=np.array([e.case.owner_ehr_id or "" for e in ordered]),
-        case_collection=np.array([e.case.collection for e in ordered]),
-        case_diagnosis=np.array(
-            [e.case.diagnosis.coding.key if e.case.diagnosis else "" for e in ordered]
-        ),
-        case_patient=np.array(
-            [patient_number[e.case.patient_key] for e in ordered], dtype=np.int64
-        ),
+        case_id=np.array([case.case_id for case in cases]),
+        case_study_key=np.array([case.study_key for case in cases]),
+        case_modality=np.array([case.modality or "" for case in cases]),
+        case_body_part=np.array([(case.body_part or "").upper() for case in cases]),
+        case_age_group=np.array([case.age_group.value for case in cases]),
+        case_owner=np.array([case.owner_ehr_id or "" for case in cases]),
+        case_collection=np.array([case.collection for case in cases]),
+        case_diagnosis=np.array([d.coding.key if (d := c.diagnosis) else "" for c in cases]),
+        case_patient=np.searchsorted(patients, [case.patient_key for case in cases]),
         patient_key=np.array(patients),
-        case_known_at=np.array([_known_at_s(e.case) for e in ordered]),
-        case_presence=np.stack([features.presence(facts_of(e.case)) for e in ordered]),
-        finding_case=np.array([i for i, _ in pairs], dtype=np.int64),
-        finding_number=np.array([j for _, j in pairs], dtype=np.int64),
+        case_known_at=np.array([_known_at_s(case) for case in cases]),
+        case_presence=np.stack([features.presence(case.facts) for case in cases]),
+        finding_case=pairs[:, 0],
+        finding_number=pairs[:, 1],
         finding_key=np.array(keys, dtype=np.str_),
         finding_display=np.array([displays[key] for key in keys], dtype=np.str_),
     )
 
 
-def facts_of(case: LibraryCase) -> PatientFacts:
-    """Return what the record block of a case is made of."""
-    return PatientFacts(case.age_years, case.sex, case.measurements)
+def _finding_pairs(cases: list[LibraryCase], keys: list[str]) -> IntArray:
+    """Return shape ``(f, 2)``: position of the case, number of the finding in `keys`."""
+    number = {key: i for i, key in enumerate(keys)}
+    pairs = {(i, number[f.coding.key]) for i, case in enumerate(cases) for f in case.findings}
+    return np.array(sorted(pairs), dtype=np.int64).reshape(-1, 2)
 
 
 def similarity_limits(table: GenerationTable, *, image_dimension: int) -> tuple[float, float]:
