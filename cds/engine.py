@@ -243,7 +243,7 @@ class Engine:
     def ready(self) -> tuple[ReadinessCheck, ...]:
         """Return every check of readiness, cheapest first."""
         return (
-            self._checked("database", self.storage.check, "The database answers."),
+            self._checked("database", self.storage.check_database, "The database answers."),
             self._checked("index", self.passport, "The index is open and answers its canaries."),
             ReadinessCheck("encoder", ok=True, sentence="The encoder matches its manifest."),
         )

@@ -11,7 +11,7 @@ from typing import Any
 from urllib.parse import quote_plus
 
 from cds.adapters.deadline import TimeLeft
-from cds.adapters.dicomweb import DicomwebImageSource
+from cds.adapters.dicomweb import DicomwebSource
 from cds.adapters.egress import EgressClient, EgressClients, EgressResponse, basic
 from cds.adapters.fhir_rest import RestFhirReader
 from cds.adapters.smart_configuration import SmartConfiguration, SmartConfigurations
@@ -69,7 +69,7 @@ class EhrPeers:
     def __init__(self, clients: EgressClients, *, clock: Clock) -> None:
         self._clients = clients
         self.reader = RestFhirReader(clients, clock=clock)
-        self.images = DicomwebImageSource(clients)
+        self.images = DicomwebSource(clients)
         self._configurations = SmartConfigurations(clients)
         self._claims: dict[tuple[str, str], tuple[datetime, TokenClaims]] = {}
         self._lock = threading.Lock()

@@ -9,7 +9,6 @@ from typing import Protocol
 
 from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
-from sqlalchemy.exc import SQLAlchemyError
 
 from cds.adapters.audit_log import SqlAuditTrail
 from cds.adapters.blobs import EncryptedBlobStore
@@ -71,23 +70,6 @@ class Storage:
     results: SqlResultStore
     registrations: SqlRegistrations
     audit: SqlAuditTrail
-
-    def check(self) -> None:
-        """Ask the database something small.
-
-        Raises
-        ------
-        CdsError
-            INVALID_CONFIGURATION if it does not answer.
-
-        """
-        try:
-            self.catalogue.n_cases()
-        except SQLAlchemyError as error:
-            raise CdsError(
-                Reason.INVALID_CONFIGURATION,
-                f"The database does not answer ({type(error).__name__}).",
-            ) from error
 
     def check_database(self) -> None:
         """Ask the database something cheap.

@@ -99,7 +99,7 @@ def build_generation(
 
 
 def generation_table(
-    cases: Iterable[EmbeddedCase], *, features: PatientFeatures, dimension: int
+    embedded: Iterable[EmbeddedCase], *, features: PatientFeatures, dimension: int
 ) -> GenerationTable:
     """Lay the cases out in columns, ordered by case id so that equal libraries give equal files.
 
@@ -109,7 +109,7 @@ def generation_table(
         INDEX_UNAVAILABLE if no case has a vector.
 
     """
-    ordered = sorted((e for e in cases if e.vectors), key=lambda e: e.case.case_id)
+    ordered = sorted((e for e in embedded if e.vectors), key=lambda e: e.case.case_id)
     if not ordered:
         raise CdsError(
             Reason.INDEX_UNAVAILABLE, "The library holds no embedded case; import one first."
