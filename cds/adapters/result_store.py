@@ -27,7 +27,7 @@ class SqlResultStore:
         self._keys = keys
 
     def save(self, report: CaseReport, *, requested_by: str) -> None:
-        """Keep the answer; a second save of the same answer changes nothing.
+        """Keep the answer; a second save of the same answer, computed later, changes nothing.
 
         Raises
         ------
@@ -50,7 +50,8 @@ class SqlResultStore:
             with Session(self._engine) as session, session.begin():
                 session.add(row)
         except IntegrityError:
-            if self.by_id(report.ehr_id, report.report_id) != report:
+            kept = self.by_id(report.ehr_id, report.report_id)
+            if kept is None or _essence(kept) != _essence(report):
                 raise CdsError(
                     Reason.INVALID_REQUEST, "Another answer is already kept under this id."
                 ) from None
@@ -92,6 +93,11 @@ class SqlResultStore:
 def _of(ehr_id: str) -> Select[AnalysisResult]:
     newest_first = (AnalysisResult.created_at.desc(), AnalysisResult.report_id)
     return select(AnalysisResult).where(AnalysisResult.ehr_id == ehr_id).order_by(*newest_first)
+
+
+def _essence(report: CaseReport) -> tuple[str, str, str | None]:
+    """Return what makes two answers the same: the inputs and the kind of answer, at any time."""
+    return report.input_hash, report.state.value, report.not_assessed_reason
 
 
 def _row_id(ehr_id: str, report_id: str) -> str:

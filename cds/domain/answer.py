@@ -141,8 +141,13 @@ def not_assessed_report(
 ) -> CaseReport:
     """Return the answer that says why nothing was compared."""
     because = error.sentence.rstrip(".")
+    unanswered = _unanswered(
+        query, film, setting, not_assessed_because=because[:1].lower() + because[1:]
+    )
+    told_apart = f"{unanswered.input_hash}|{error.reason.value}|{error.sentence}"
     return replace(
-        _unanswered(query, film, setting, not_assessed_because=because[:1].lower() + because[1:]),
+        unanswered,
+        report_id=str(uuid.uuid5(_NAMESPACE, told_apart)),
         not_assessed_reason=error.reason.value,
         abstention=error.sentence,
     )
