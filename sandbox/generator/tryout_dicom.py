@@ -81,7 +81,7 @@ def _study(dataset: Dataset, patient: TryoutPatient) -> None:
     dataset.PatientOrientation = ["L", "F"]
     dataset.ReferringPhysicianName = "Lindqvist^Jonas"
     dataset.InstitutionName = patient.hospital.name
-    dataset.Manufacturer = "Precedent sandbox"
+    dataset.Manufacturer = "Synthetic radiograph generator"
     dataset.ManufacturerModelName = "Parametric thorax"
     dataset.ImageComments = "SYNTHETIC"
     dataset.ImageType = ["DERIVED", "PRIMARY", ""]
