@@ -163,7 +163,7 @@ def test_answer_when_another_has_its_id_is_refused(storage: Storage) -> None:
     report = a_case_report()
     storage.results.save(report, requested_by="u")
     with pytest.raises(CdsError) as refused:
-        storage.results.save(replace(report, abstention="other"), requested_by="u")
+        storage.results.save(replace(report, input_hash="b" * 64), requested_by="u")
     assert refused.value.reason is Reason.INVALID_REQUEST
 
 
