@@ -1,0 +1,207 @@
+"""One DICOMweb service for one call: which instances there are, and their frames."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+from dicomweb_client import DICOMwebClient
+
+from cds.adapters import dicom_json
+from cds.adapters.egress import EgressClient
+from cds.adapters.egress_session import BoundCredential
+from cds.adapters.instance_selection import (
+    InstanceRecord,
+    chosen_instances,
+    chosen_series,
+    frontal_first,
+    is_film,
+)
+from cds.adapters.multipart_related import parts_of
+from cds.domain.errors import CdsError, Reason
+from cds.ports import Deadline
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from cds.domain.pixels import PixelFrame
+    from cds.domain.study import StudyRef
+
+MAX_SEARCH_BYTES = 8 * 1024 * 1024
+MAX_INSTANCE_BYTES = 128 * 1024 * 1024
+MAX_STUDIES = 10
+# As stored: the PACS need not transcode, and what it cannot decode we can.
+ACCEPT_DICOM = 'multipart/related; type="application/dicom"; transfer-syntax=*'
+_INSTANCE_FIELDS = ("00080008", "00185101", "00200032", "00200037")
+
+
+class FrameDecoder(Protocol):
+    """Turns the bytes of a DICOM object into frames."""
+
+    def __call__(self, content: bytes, *, timeout_s: float | None) -> tuple[PixelFrame, ...]:
+        """Return the frame to compare; CdsError where there is none."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class DicomwebService:
+    """One DICOMweb service for the duration of one call."""
+
+    root: str
+    client: EgressClient
+    credential: BoundCredential | None
+    deadline: Deadline
+    decode: FrameDecoder
+
+    def frames(
+        self, study: StudyRef, patient_id_value: str | None, issuer: str | None
+    ) -> tuple[PixelFrame, ...]:
+        """Return the frames of a study to compare, frontal views first.
+
+        Raises
+        ------
+        CdsError
+            As `DicomwebSource.retrieve_frames`.
+
+        """
+        study_uid = study.study_instance_uid
+        if study_uid is None:
+            study_uid = self._uid_by_accession(
+                study.accession_number or "", patient_id_value, issuer
+            )
+        if not dicom_json.UID.fullmatch(study_uid):
+            raise CdsError(Reason.NO_IMAGING, "The study's UID is not a DICOM UID.")
+        instances = self._chosen(study_uid, study.modality)
+        frames: list[PixelFrame] = []
+        refusals: list[CdsError] = []
+        for instance in instances:
+            try:
+                frames.extend(self._retrieved(study_uid, instance))
+            except CdsError as error:
+                if error.reason not in {Reason.IMAGE_UNREADABLE, Reason.IMAGE_UNSUPPORTED}:
+                    raise
+                refusals.append(error)
+        if not frames:
+            raise refusals[0]
+        return frontal_first(frames)
+
+    def _chosen(self, study_uid: str, modality: str | None) -> tuple[InstanceRecord, ...]:
+        searcher = self._searcher()
+        found = dicom_json.series_from_json(
+            _searched(lambda: searcher.search_for_series(study_instance_uid=study_uid))
+        )
+        if not found:
+            raise CdsError(Reason.NO_IMAGING, "The PACS does not know this study.")
+        series = chosen_series(found, modality)
+        instances: list[InstanceRecord] = []
+        for one in series:
+            uid = one.series_instance_uid
+            answers = _searched(
+                lambda uid=uid: searcher.search_for_instances(  # type: ignore[misc]  # bound now
+                    study_instance_uid=study_uid,
+                    series_instance_uid=uid,
+                    fields=_INSTANCE_FIELDS,
+                )
+            )
+            instances.extend(dicom_json.instances_from_json(answers, uid))
+        chosen = chosen_instances(instances, of_films=any(map(is_film, series)))
+        if not chosen:
+            raise CdsError(
+                Reason.IMAGE_UNSUPPORTED, "The study holds no picture of a supported kind."
+            )
+        return chosen
+
+    def _uid_by_accession(
+        self, accession_number: str, patient_id_value: str | None, issuer: str | None
+    ) -> str:
+        filters = {"AccessionNumber": accession_number}
+        if patient_id_value is not None:
+            filters["PatientID"] = patient_id_value
+        searcher = self._searcher()
+        answers = _searched(
+            lambda: searcher.search_for_studies(
+                search_filters=filters, fields=(dicom_json.ISSUER_OF_PATIENT_ID,), limit=MAX_STUDIES
+            )
+        )
+        wanted = (accession_number, patient_id_value, issuer)
+        uids = {
+            uid
+            for answer in answers
+            if _is_wanted(answer, *wanted)
+            and (uid := dicom_json.uid_at(answer, dicom_json.STUDY_INSTANCE_UID))
+        }
+        if len(uids) > 1:
+            raise CdsError(
+                Reason.NO_IMAGING, "More than one study has this accession number; none was taken."
+            )
+        if not uids:
+            raise CdsError(Reason.NO_IMAGING, "The PACS knows no study of this accession number.")
+        return uids.pop()
+
+    def _retrieved(self, study_uid: str, instance: InstanceRecord) -> tuple[PixelFrame, ...]:
+        url = (
+            f"{self.root}/studies/{study_uid}/series/{instance.series_instance_uid}"
+            f"/instances/{instance.sop_instance_uid}"
+        )
+        response = self.client.get(
+            url,
+            deadline=self.deadline,
+            headers={"Accept": ACCEPT_DICOM},
+            credential=self.credential,
+            max_bytes=MAX_INSTANCE_BYTES,
+        )
+        parts = parts_of(response.body, response.headers.get("Content-Type", ""))
+        if len(parts) != 1:
+            raise CdsError(
+                Reason.UPSTREAM_FAILED, f"The PACS answered {len(parts)} instances instead of one."
+            )
+        frames = self.decode(parts[0], timeout_s=self.deadline.remaining_s())
+        for frame in frames:
+            if (
+                frame.identity.study_instance_uid != study_uid
+                or frame.sop_instance_uid != instance.sop_instance_uid
+            ):
+                raise CdsError(
+                    Reason.IDENTITY_MISMATCH,
+                    "The PACS answered with another study or instance. Tell the PACS team.",
+                    fields="study UID",
+                )
+        return frames
+
+    def _searcher(self) -> Any:  # noqa: ANN401  # dicomweb-client ships no types
+        session = self.client.session(
+            deadline=self.deadline, credential=self.credential, max_bytes=MAX_SEARCH_BYTES
+        )
+        searcher = DICOMwebClient(self.root, session=session, permissive_uid=True)
+        searcher.set_http_retry_params(retry=False)  # by default it waits for seconds
+        return searcher
+
+
+def _searched(search: Callable[[], list[Any]]) -> list[Any]:
+    """Return what a search gave; some servers answer 404 where nothing matches."""
+    try:
+        answers = search()
+    except CdsError as error:
+        if error.reason is Reason.NOT_FOUND:
+            return []
+        raise
+    except (TypeError, ValueError) as error:
+        raise CdsError(
+            Reason.UPSTREAM_FAILED, "The PACS answered a search with something else than JSON."
+        ) from error
+    return list(answers)
+
+
+def _is_wanted(
+    answer: object, accession_number: str, patient_id_value: str | None, issuer: str | None
+) -> bool:
+    """Check a search result ourselves: servers ignore what they do not know, wildcards match."""
+    found_issuer = dicom_json.text(answer, dicom_json.ISSUER_OF_PATIENT_ID)
+    return (
+        dicom_json.text(answer, dicom_json.ACCESSION_NUMBER) == accession_number
+        and (
+            patient_id_value is None
+            or dicom_json.text(answer, dicom_json.PATIENT_ID) == patient_id_value
+        )
+        and (issuer is None or found_issuer in {None, issuer})
+    )
