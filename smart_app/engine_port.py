@@ -92,6 +92,10 @@ class LaunchEngine(MachineEngine, Protocol):
         """Return the query's picture as 8-bit grey PNG, identity checked again."""
         ...
 
+    def model_card(self) -> str | None:
+        """Return the text of the image model's card, None if it came without one."""
+        ...
+
     def case_picture_png(self, case_id: str, picture_id: str, *, ehr_id: str, who: str) -> bytes:
         """Return a library picture as PNG; audited as `case.viewed`."""
         ...

@@ -19,6 +19,13 @@ def about() -> Response:
     return page_response("about.html", library_name=engine.settings.library_name)
 
 
+@about_pages.get("/model-card")
+@public
+def model_card() -> Response:
+    """Return the card of the image model in force, as its makers wrote it."""
+    return page_response("model_card.html", text=app_engine().model_card())
+
+
 @about_pages.get("/")
 @public
 def front() -> Response:

@@ -12,10 +12,11 @@ from cds.domain.errors import Reason
 from cds.domain.launch import LaunchAnalysis
 from cds.domain.patient import Demographics
 from cds.domain.registration import EhrRegistration
-from cds.domain.report import AnswerState, CaseReport, Neighbor, Priority
+from cds.domain.report import AnswerState, CaseReport, FindingStatement, Neighbor, Priority
 from cds.domain.study import ReportState, StudyRef
 from smart_app.pages.match_card import MatchCard, match_card
 
+N_OPEN_FINDINGS = 4  # with the matches still in view below them
 N_OPEN_CARDS = 6  # the rest is one click away
 
 # A picture that is not certainly this patient's, or was not read, is not shown.
@@ -120,6 +121,8 @@ class StudyPage:
     more_cards: tuple[MatchCard, ...]
     headline: str
     notices: tuple[str, ...]
+    findings: tuple[FindingStatement, ...]
+    more_findings: tuple[FindingStatement, ...]
     may_choose_weights: bool
     too_few: str | None
     what_to_do: str | None
@@ -169,6 +172,8 @@ def study_page(
         more_cards=cards[1],
         headline=HEADLINES[report.state] if report else "",
         notices=_notices(report),
+        findings=report.findings[:N_OPEN_FINDINGS] if report else (),
+        more_findings=report.findings[N_OPEN_FINDINGS:] if report else (),
         may_choose_weights=report is not None and report.state is not AnswerState.NOT_ASSESSED,
         too_few=_too_few(report),
         what_to_do=WHAT_TO_DO.get(report.not_assessed_reason or "") if report else None,

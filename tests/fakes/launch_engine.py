@@ -141,6 +141,9 @@ class FakeLaunchEngine(FakeEngine):
     ) -> bytes:
         return grey_picture(3)
 
+    def model_card(self) -> str | None:
+        return "# Toy encoder <b>"
+
     def case_picture_png(self, case_id: str, picture_id: str, *, ehr_id: str, who: str) -> bytes:
         self.viewed.append((case_id, picture_id, ehr_id, who))
         return grey_picture(len(self.viewed))

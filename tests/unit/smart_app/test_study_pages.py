@@ -158,6 +158,11 @@ def test_about_page_says_what_the_software_is_not(door: Door) -> None:
     assert not re.search(r"\b(safe|normal|diagnosis is)\b", text)
 
 
+def test_model_card_is_one_click_from_the_about_page(door: Door) -> None:
+    assert 'href="/model-card"' in door.client.get("/about").text
+    assert "# Toy encoder &lt;b&gt;" in door.client.get("/model-card").text
+
+
 def test_page_escapes_what_comes_from_outside(door: Door) -> None:
     study = a_study(description=HOSTILE, accession_number="A1")
     context = a_context(
