@@ -175,6 +175,11 @@ class Engine:
         )
         return content
 
+    def model_card(self) -> str | None:
+        """Return the text of the image model's card, None if it came without one."""
+        card = (self.settings.encoder_dir or shipped_encoder()) / "README.md"
+        return card.read_text("utf-8") if card.is_file() else None
+
     def frames_from_file(
         self, content: bytes, *, view_position: str | None = None
     ) -> tuple[PixelFrame, ...]:
