@@ -85,11 +85,9 @@ class DicomwebSource:
         client = self._client_for(access.registration)
         errors: list[CdsError] = []
         for root in _roots(client, access.registration, study):
-            service = DicomwebService(
-                root, client, _credential(access, root), deadline, self._decode
-            )
+            pacs = DicomwebService(root, client, _credential(access, root), deadline, self._decode)
             try:
-                return service.frames(study, patient_id_value, access.registration.pacs_issuer)
+                return pacs.frames(study, patient_id_value, access.registration.pacs_issuer)
             except CdsError as error:
                 if error.reason not in _TRY_ELSEWHERE:
                     raise
