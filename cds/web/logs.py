@@ -25,6 +25,7 @@ FIELDS = (
 )
 # What these write at lower levels holds URLs with patient ids, or tokens (authlib: code_verifier).
 TAMED = {
+    "alembic": logging.WARNING,
     "authlib": logging.WARNING,
     "dicomweb_client": logging.ERROR,
     "joserfc": logging.WARNING,
