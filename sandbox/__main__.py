@@ -46,17 +46,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except FileNotFoundError as error:
         print(f"{error} Write them with: python -m sandbox.generator --out DIR", file=sys.stderr)
         return 2
-    try:
-        server = make_server(
-            LOOPBACK,
-            options.port,
-            create_app(hospital),
-            threaded=True,
-            request_handler=_QuietHandler,
-        )
-    except OSError:
-        print(f"Port {options.port} is in use; choose another with --port.", file=sys.stderr)
-        return 2
+    # A port in use ends the program here: werkzeug says so itself.
+    server = make_server(
+        LOOPBACK, options.port, create_app(hospital), threaded=True, request_handler=_QuietHandler
+    )
     print(f"The sandbox EHR is at {places.base_url}/", flush=True)
     try:
         server.serve_forever()
