@@ -19,19 +19,10 @@ from smart_app.pages.match_card import MatchCard, match_card
 N_OPEN_FINDINGS = 4  # with the matches still in view below them
 N_OPEN_CARDS = 6  # the rest is one click away
 
-# A picture that is not certainly this patient's, or was not read, is not shown.
-NO_PICTURE = frozenset(
-    reason.value
-    for reason in (
-        Reason.IDENTITY_MISMATCH,
-        Reason.IMAGE_UNREADABLE,
-        Reason.NO_IMAGING,
-        Reason.NOT_FOUND,
-        Reason.UPSTREAM_FAILED,
-        Reason.UPSTREAM_REFUSED,
-        Reason.EGRESS_REFUSED,
-        Reason.DEADLINE,
-    )
+# Refused for these, the picture itself was read and is the patient's; for every other reason it may
+# be another patient's, or there is none that could be shown.
+PICTURE_IN_SPITE_OF = frozenset(
+    reason.value for reason in (Reason.MODEL_UNAVAILABLE, Reason.INDEX_UNAVAILABLE)
 )
 WHAT_TO_DO = {
     Reason.IDENTITY_MISMATCH.value: (
@@ -209,7 +200,8 @@ def picture_keys(report: CaseReport) -> frozenset[tuple[str, str]]:
 
 def shows_query_picture(report: CaseReport) -> bool:
     """Tell whether the query's own picture may stand on the page."""
-    return report.not_assessed_reason not in NO_PICTURE
+    reason = report.not_assessed_reason
+    return reason is None or reason in PICTURE_IN_SPITE_OF
 
 
 def _cards(report: CaseReport | None) -> tuple[tuple[MatchCard, ...], tuple[MatchCard, ...]]:

@@ -236,6 +236,28 @@ def test_identity_mismatch_shows_the_reason_what_to_do_and_no_picture(door: Door
     assert refused.status_code == 404
 
 
+@pytest.mark.parametrize(
+    ("reason", "is_shown"),
+    [
+        (Reason.IMAGE_UNSUPPORTED, False),
+        (Reason.IMAGE_UNREADABLE, False),
+        (Reason.UPSTREAM_FAILED, False),
+        (Reason.INDEX_UNAVAILABLE, True),
+    ],
+)
+def test_picture_is_shown_only_when_it_was_read_and_bound(
+    door: Door, reason: Reason, is_shown: bool
+) -> None:
+    report = a_case_report(
+        state=AnswerState.NOT_ASSESSED,
+        not_assessed_reason=reason.value,
+        abstention="It could not be assessed.",
+        priority=Priority.NOT_ASSESSED,
+        **EMPTY,
+    )
+    assert ("/app/picture/query/" in door.page(report)) is is_shown
+
+
 def test_report_that_exists_is_said_to_apply(door: Door) -> None:
     context = a_context(studies=(a_study(report_state=ReportState.FINAL),))
     text = text_of(door.page(a_case_report(), context=context))
