@@ -15,6 +15,7 @@ from sandbox.generator.projection import (
     length,
     length_of_union,
     overlap,
+    resize,
     smooth_step,
 )
 
@@ -277,4 +278,21 @@ def soft_parts(x: FloatMap, y: FloatMap, habitus: Habitus, posture: Posture) -> 
         lung_left=np.where(right, 0, lung).astype(np.float32),
         cage=length(within),
         dome_y=dome_y,
+    )
+
+
+def refined(coarse: SoftParts, x: FloatMap, y: FloatMap) -> SoftParts:
+    """Resample soft parts, which have no fine structure, to the film's own grid `x`, `y`."""
+
+    def finer(values: FloatMap) -> FloatMap:
+        return np.maximum(resize(values, *x.shape), 0)
+
+    return SoftParts(
+        x=x,
+        y=y,
+        body=finer(coarse.body),
+        lung_right=finer(coarse.lung_right),
+        lung_left=finer(coarse.lung_left),
+        cage=finer(coarse.cage),
+        dome_y=resize(coarse.dome_y, *x.shape),
     )

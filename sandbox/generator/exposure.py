@@ -12,6 +12,9 @@ from sandbox.generator.projection import FloatMap, blur
 
 StoredMap = npt.NDArray[np.uint16]
 
+# the display curve is looked up: from -4 to 4 spans of log exposure
+_CURVE_FROM, _CURVE_STEPS, _CURVE_SIZE = -4.0, 8192, 65536
+
 # 5 x 7 glyphs of our own, so that the marker's pixels do not hang on any font file
 _GLYPHS = {
     "S": "01111 10000 10000 01110 00001 00001 11110",
@@ -128,20 +131,30 @@ def expose(line_integral: FloatMap, technique: Technique, rng: np.random.Generat
     return _develop(density.astype(np.float32), technique)
 
 
+def _curve(technique: Technique) -> StoredMap:
+    """Return the display curve as stored values over `_CURVE_SIZE` equal steps of log exposure."""
+    p, film = thorax("physics"), thorax("film")
+    scaled = _CURVE_FROM + np.arange(_CURVE_SIZE) / _CURVE_STEPS
+    line = 0.55 + technique.contrast * p["curve_slope"] * (scaled - 0.52) + technique.brightness
+    toe, shoulder = 0.12, 0.86
+    low = toe * np.exp((np.minimum(line, toe) - toe) / toe)
+    high = 1 - (1 - shoulder) * np.exp(-(np.maximum(line, shoulder) - shoulder) / (1 - shoulder))
+    soft = np.where(line < toe, low, np.where(line > shoulder, high, line))
+    top = 2 ** int(film["bits_stored"]) - 1
+    return np.asarray(np.clip(np.round(soft * top), 0, top), dtype=np.uint16)
+
+
 def _develop(density: FloatMap, technique: Technique) -> StoredMap:
     """Turn log exposure into stored values: detail gain, sigmoid curve, frame, marker."""
-    p, film = thorax("physics"), thorax("film")
+    p = thorax("physics")
     base = blur(density, p["detail_sigma_px"])
     shown = base + np.float32(p["detail_gain"]) * (density - base)
     middle = shown[70:-90:4, 90:-90:4]
     low, high = np.percentile(middle[middle > p["body_density"]], [6.0, 97.0])
     span = p["own_span_share"] * float(high - low) + (1 - p["own_span_share"]) * p["usual_span"]
     scaled = (shown - (high - span)) / np.float32(span)
-    curve = 0.55 + technique.contrast * p["curve_slope"] * (scaled - 0.52) + technique.brightness
-    soft = np.where(curve < 0.12, 0.12 * np.exp((curve - 0.12) / 0.12), curve)
-    soft = np.where(soft > 0.86, 1 - 0.14 * np.exp(-(soft - 0.86) / 0.14), soft)
-    top = 2 ** int(film["bits_stored"]) - 1
-    stored = np.clip(np.round(soft ** np.float32(p["gamma"]) * top), 0, top).astype(np.uint16)
+    position = np.clip((scaled - _CURVE_FROM) * _CURVE_STEPS, 0, _CURVE_SIZE - 1).astype(np.int32)
+    stored = _curve(technique)[position]
     if technique.border_px:
         b = technique.border_px
         framed = np.zeros_like(stored)

@@ -47,6 +47,11 @@ class Plane:
         y = -sin * across[None, :] + cos * down[:, None] + self.centre_mm[1]
         return x.astype(np.float32), y.astype(np.float32)
 
+    def halved(self) -> Plane:
+        """Return the same field in half as many rows and columns."""
+        rows, columns = self.rows // 2, self.columns // 2
+        return Plane(rows, columns, self.pixel_mm * 2, self.tilt_deg, self.centre_mm)
+
     def to_pixels(
         self, x_mm: npt.ArrayLike, y_mm: npt.ArrayLike
     ) -> tuple[npt.NDArray[np.floating], npt.NDArray[np.floating]]:
@@ -169,7 +174,7 @@ def smooth_step(value: FloatMap, low: float, high: float) -> FloatMap:
 def resize(values: FloatMap, rows: int, columns: int) -> FloatMap:
     """Resample a map bicubically to (rows, columns)."""
     picture = Image.fromarray(np.ascontiguousarray(values, dtype=np.float32))
-    return np.asarray(picture.resize((columns, rows), Image.Resampling.BICUBIC), dtype=np.float32)
+    return np.array(picture.resize((columns, rows), Image.Resampling.BICUBIC), dtype=np.float32)
 
 
 def blur(values: FloatMap, sigma_px: float) -> FloatMap:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from sandbox.generator.anatomy import Habitus, Posture, SoftParts, soft_parts
+from sandbox.generator.anatomy import Habitus, Posture, SoftParts, refined, soft_parts
 from sandbox.generator.parameters import thorax
 from sandbox.generator.projection import (
     FloatMap,
@@ -14,6 +14,7 @@ from sandbox.generator.projection import (
     blur,
     ellipse_inside,
     half_chord,
+    resize,
     smooth_step,
 )
 from sandbox.generator.skeleton import bones
@@ -113,7 +114,7 @@ def _hilar_shadows(parts: SoftParts, habitus: Habitus, posture: Posture) -> Floa
         for centre, axes, tilt in pieces:
             inside = ellipse_inside(parts.x, parts.y, centre, axes, tilt)
             total = np.maximum(total, half_chord(inside, 19.0))
-    return blur(total, 1.6)
+    return blur(total, 0.8)
 
 
 def _surface(
@@ -142,13 +143,13 @@ def _surface(
     gas = ellipse_inside(
         parts.x, parts.y, (bubble_x, bubble_y), (29 * size + 1, 15 * size + 1), -8.0
     )
-    total -= np.where(parts.y > parts.dome_y + 5.0, blur(half_chord(gas, 30.0 * size), 1.2), 0)
+    total -= np.where(parts.y > parts.dome_y + 5.0, blur(half_chord(gas, 30.0 * size), 0.7), 0)
     for _ in range(int(rng.integers(2, 7))):
         centre = (float(rng.uniform(20, 120)) * w, bubble_y + float(rng.uniform(28, 70)))
         loop = ellipse_inside(
             parts.x, parts.y, centre, tuple(rng.uniform(9, 22, 2)), float(rng.uniform(-50, 50))
         )
-        total -= blur(half_chord(loop, 13.0), 1.2)
+        total -= blur(half_chord(loop, 13.0), 0.7)
     return np.asarray(total, dtype=np.float32)
 
 
@@ -179,10 +180,11 @@ def build_scene(
 
     """
     x, y = plane.grid()
-    parts = soft_parts(x, y, habitus, posture)
+    coarse = soft_parts(*plane.halved().grid(), habitus, posture)
+    parts = refined(coarse, x, y)
     vessels = markings(plane, parts, habitus, posture, upper_gain=upper_gain, gain=vessel_gain)
     within = smooth_step(parts.lung, 4.0, 30.0)
-    vessels += _hilar_shadows(parts, habitus, posture) * within
+    vessels += resize(_hilar_shadows(coarse, habitus, posture), *x.shape) * within
     shape = x.shape
     return Scene(
         plane=plane,
@@ -191,9 +193,9 @@ def build_scene(
         parts=parts,
         bone=bones(plane, parts, habitus, posture),
         vessels=vessels.astype(np.float32),
-        air=airways(parts, habitus, posture),
+        air=resize(airways(coarse, habitus, posture), *x.shape),
         fill=np.zeros(shape, dtype=np.float32),
         bare=np.zeros(shape, dtype=np.float32),
-        extra=_surface(parts, habitus, posture, rng),
+        extra=resize(_surface(coarse, habitus, posture, rng), *x.shape),
         metal=np.zeros(shape, dtype=np.float32),
     )

@@ -86,7 +86,7 @@ def draw_cavity(scene: Scene, spec: SignSpec, rng: np.random.Generator) -> None:
         wall = 4.5 + 2.0 * spec.size
         outer = 2 * np.sqrt(np.maximum((radius + wall) ** 2 - ring**2, 0))
         inner = 2 * np.sqrt(np.maximum(radius**2 - ring**2, 0))
-        scene.add_fill(blur((outer - inner).astype(np.float32) / 44.0, 0.9) * _within(scene, side))
+        scene.add_fill(blur((outer - inner).astype(np.float32) / 52.0, 1.9) * _within(scene, side))
         hole = blur((inner / (2 * radius)).astype(np.float32), 0.9) * _within(scene, side)
         scene.fill *= 1 - 0.75 * np.clip(hole, 0, 1)
         scene.vessels *= 1 - 0.85 * np.clip(hole, 0, 1)
@@ -227,13 +227,14 @@ def draw_peripheral(scene: Scene, spec: SignSpec, rng: np.random.Generator) -> N
     x = scene.parts.x
     total = np.zeros(x.shape, dtype=np.float32)
     w = scene.habitus.width
+    grain = 1.1 * cloud(rng, x.shape, 30.0, 3)
     for side in (-1, 1):
         for _ in range(int(3 + 4 * spec.size + rng.integers(0, 2))):
             at = float(np.clip(rng.normal(38, 34), -70, 82))
             centre = (side * float(rng.normal(103, 9)) * w, at)
             axes = (float(rng.uniform(14, 27)), float(rng.uniform(16, 32)))
-            patch = _patch(scene, centre, axes, 1.1 * cloud(rng, x.shape, 30.0, 3))
-            total = np.maximum(total, patch * _within(scene, side))
+            total = np.maximum(total, _patch(scene, centre, axes, grain))
+    total *= smooth_step(scene.parts.lung, 4.0, 22.0)
     level = (0.24 + 0.24 * spec.size) * np.clip(1 + 0.25 * cloud(rng, x.shape, 13.0, 2), 0.4, 1.6)
     scene.add_fill(total * level)
     scene.record("peripheral_ground_glass", PLACE_CODES["lower"], "both", total)

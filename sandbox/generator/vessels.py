@@ -184,7 +184,7 @@ def airways(parts: SoftParts, habitus: Habitus, posture: Posture) -> FloatMap:
         along = side * (x - start_x)
         centre = carina - 4.0 + slope * along
         width = np.float32(6.2)
-        limb = half_chord(1 - ((y - centre) / (width * np.hypot(1, slope))) ** 2, 2 * 6.2)
+        limb = half_chord(1 - ((y - centre) / (width * np.hypot(1, slope))) ** 2, 2.8 * 2)
         total = np.maximum(
             total, limb * np.clip(along / 3, 0, 1) * np.clip((reach - along) / 8, 0, 1)
         )
