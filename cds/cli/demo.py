@@ -27,6 +27,7 @@ from cds.cli.demo_state import fresh_copy
 from cds.settings import Settings
 
 N_WORKERS = 2
+GUNICORN_SETTINGS = Path(__file__).parents[2] / "deploy" / "gunicorn.conf.py"
 READY_PATIENCE_S = 60.0
 WATCH_S = 0.5
 DEFAULT_SEED = 20250101
@@ -181,6 +182,8 @@ class _Demo:
         gunicorn = ["-m", "gunicorn", "--bind", f"127.0.0.1:{self._places.app_port}", "--preload"]
         gunicorn += ["--workers", str(N_WORKERS), "--worker-class", "gthread", "--threads", "8"]
         gunicorn += ["--no-control-socket"]
+        if GUNICORN_SETTINGS.is_file():  # in a clone; it also makes each worker ready at its start
+            gunicorn += ["--config", str(GUNICORN_SETTINGS)]
         servers.start(
             "Precedent",
             [sys.executable, *gunicorn, "smart_app.wsgi:app"],
