@@ -100,54 +100,48 @@ def picture_as_dicom(
 
 def picture_resources(patient: PicturePatient, film_at: datetime) -> list[dict[str, Any]]:
     """Return the FHIR record of a picture: the patient and the study, nothing invented."""
-    subject = {"reference": f"Patient/{patient.patient_id}"}
-    return [
-        {
-            "resourceType": "Patient",
-            "id": patient.patient_id,
-            "identifier": [
-                {
-                    "system": patient.mrn_system,
-                    "value": patient.mrn,
-                    "type": {"coding": [{"system": _IDENTIFIER_TYPE, "code": "MR"}]},
-                }
-            ],
-            "name": [{"family": "Picture", "given": [str(patient.number)]}],
-        },
-        {
-            "resourceType": "ImagingStudy",
-            "id": f"{patient.patient_id}-study",
-            "status": "available",
-            "identifier": [
-                {"system": "urn:dicom:uid", "value": f"urn:oid:{patient.uid('study')}"},
-                {
-                    "value": patient.accession_number,
-                    "type": {"coding": [{"system": _IDENTIFIER_TYPE, "code": "ACSN"}]},
-                },
-            ],
-            "subject": subject,
-            "started": film_at.isoformat(timespec="seconds"),
-            "description": "Chest radiograph",
-            "numberOfSeries": 1,
-            "numberOfInstances": 1,
-            "series": [
-                {
-                    "uid": patient.uid("series"),
-                    "modality": {"system": _DICOM_MODALITY, "code": "DX"},
-                    "numberOfInstances": 1,
-                    "instance": [
-                        {
-                            "uid": patient.uid("instance"),
-                            "sopClass": {
-                                "system": "urn:ietf:rfc:3986",
-                                "code": f"urn:oid:{DigitalXRayImageStorageForPresentation}",
-                            },
-                        }
-                    ],
-                }
-            ],
-        },
-    ]
+    return [_patient(patient), _imaging_study(patient, film_at)]
+
+
+def _identifier(kind: str, value: str) -> dict[str, Any]:
+    return {"value": value, "type": {"coding": [{"system": _IDENTIFIER_TYPE, "code": kind}]}}
+
+
+def _patient(patient: PicturePatient) -> dict[str, Any]:
+    return {
+        "resourceType": "Patient",
+        "id": patient.patient_id,
+        "identifier": [_identifier("MR", patient.mrn) | {"system": patient.mrn_system}],
+        "name": [{"family": "Picture", "given": [str(patient.number)]}],
+    }
+
+
+def _imaging_study(patient: PicturePatient, film_at: datetime) -> dict[str, Any]:
+    sop_class = {
+        "system": "urn:ietf:rfc:3986",
+        "code": f"urn:oid:{DigitalXRayImageStorageForPresentation}",
+    }
+    series = {
+        "uid": patient.uid("series"),
+        "modality": {"system": _DICOM_MODALITY, "code": "DX"},
+        "numberOfInstances": 1,
+        "instance": [{"uid": patient.uid("instance"), "sopClass": sop_class}],
+    }
+    return {
+        "resourceType": "ImagingStudy",
+        "id": f"{patient.patient_id}-study",
+        "status": "available",
+        "identifier": [
+            {"system": "urn:dicom:uid", "value": f"urn:oid:{patient.uid('study')}"},
+            _identifier("ACSN", patient.accession_number),
+        ],
+        "subject": {"reference": f"Patient/{patient.patient_id}"},
+        "started": film_at.isoformat(timespec="seconds"),
+        "description": "Chest radiograph",
+        "numberOfSeries": 1,
+        "numberOfInstances": 1,
+        "series": [series],
+    }
 
 
 def write_pictures(pictures: Path, out_dir: Path, *, now: datetime) -> int:

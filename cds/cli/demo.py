@@ -16,7 +16,9 @@ from typing import NoReturn
 from rich.console import Console
 
 from cds.adapters.storage import open_storage
+from cds.cli.demo_check import check_the_way
 from cds.cli.demo_hospital import (
+    EHR_HOST,
     DemoPlaces,
     demo_registration,
     record_number_systems,
@@ -195,6 +197,7 @@ class _Demo:
         servers.wait_until_answers(
             self._places.app_port, "/health/ready", patience_s=READY_PATIENCE_S
         )
+        check_the_way(EHR_HOST, self._places.ehr_port)
 
     def tell(self) -> None:
         """Say where to go and what to try."""

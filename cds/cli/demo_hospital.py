@@ -14,6 +14,7 @@ from cds.domain.secrecy import SecretText
 EHR_ID = "st-brevis"
 CLIENT_ID = "precedent-app"
 PACS_USER = "precedent"
+EHR_HOST = "localhost"
 PRIVATE_MODE = 0o600
 
 
@@ -31,7 +32,7 @@ class DemoPlaces:
     @property
     def ehr_url(self) -> str:
         """Return the EHR's origin."""
-        return f"http://localhost:{self.ehr_port}"
+        return f"http://{EHR_HOST}:{self.ehr_port}"
 
     @property
     def app_url(self) -> str:
