@@ -89,8 +89,11 @@ class DicomwebSource:
             try:
                 return pacs.frames(study, patient_id_value, access.registration.pacs_issuer)
             except CdsError as error:
-                if error.reason not in _TRY_ELSEWHERE:
-                    raise
+                is_callers_own = credential is not None and credential.is_callers_own
+                if error.reason not in _TRY_ELSEWHERE or (
+                    error.reason is Reason.UPSTREAM_REFUSED and is_callers_own
+                ):
+                    raise  # what the caller may not see is not fetched with our account
                 errors.append(error)
         # What may be mended speaks first: a PACS that is down, before one that has no such study.
         outages = [e for e in errors if e.reason not in {Reason.NO_IMAGING, Reason.NOT_FOUND}]

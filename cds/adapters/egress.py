@@ -33,7 +33,8 @@ DEFAULT_MAX_BYTES = 2 * 1024 * 1024
 
 def bearer(token: SecretText, url: str) -> BoundCredential:
     """Return an access token bound to the origin of `url`."""
-    return BoundCredential(origin_of(url), SecretText(f"Bearer {token.reveal()}"))
+    header = SecretText(f"Bearer {token.reveal()}")
+    return BoundCredential(origin_of(url), header, is_callers_own=True)
 
 
 def basic(user: str, password: SecretText, url: str) -> BoundCredential:

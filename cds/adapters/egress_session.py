@@ -41,11 +41,14 @@ class BoundCredential:
         The only origin that gets it.
     authorization
         Value of the header.
+    is_callers_own
+        Whether it is the caller's access token, not an account of ours.
 
     """
 
     origin: Origin
     authorization: SecretText
+    is_callers_own: bool = False
 
 
 @dataclass(frozen=True, slots=True)

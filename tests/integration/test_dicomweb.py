@@ -156,6 +156,18 @@ def test_endpoint_that_is_down_leads_to_the_default_pacs(pacs: Pacs) -> None:
     assert pacs.frames(study, origins=(url,))
 
 
+def test_study_that_the_callers_token_may_not_see_is_not_fetched_with_our_account(
+    pacs: Pacs,
+) -> None:
+    own = DicomwebServer(a_dicom_instance())
+    own.status = 403
+    with a_server(own) as ehr:
+        study = StudyRef(study_instance_uid=STUDY_INSTANCE_UID, dicomweb_url=f"{ehr.url}/dicomweb")
+        error = refusal(pacs, study, fhir_base_url=f"{ehr.url}/fhir")
+    assert error.reason == Reason.UPSTREAM_REFUSED
+    assert pacs.paths == []
+
+
 def test_unregistered_endpoint_is_passed_over_without_contact(pacs: Pacs) -> None:
     with a_server(DicomwebServer(a_dicom_instance())) as foreign:
         study = StudyRef(
