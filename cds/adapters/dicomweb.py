@@ -85,7 +85,8 @@ class DicomwebSource:
         client = self._client_for(access.registration)
         errors: list[CdsError] = []
         for root in _roots(client, access.registration, study):
-            pacs = DicomwebService(root, client, _credential(access, root), deadline, self._decode)
+            credential = _credential(access, root)
+            pacs = DicomwebService(root, client, credential, deadline, self._decode)
             try:
                 return pacs.frames(study, patient_id_value, access.registration.pacs_issuer)
             except CdsError as error:
