@@ -7,6 +7,7 @@ and the EHR's own client signs and sends the calls: discovery, prefetch, token, 
 from __future__ import annotations
 
 import os
+import socket
 import statistics
 import subprocess
 import sys
@@ -27,12 +28,21 @@ from sandbox.web.application import create_app, open_hospital
 from sandbox.web.cds_client import CdsClient, ViewedChart
 from sandbox.web.places import Places
 
-EHR_PORT, APP_PORT = 8190, 8191
 N_CASES, ROUNDS = 80, 40
 DEADLINE_MS = 500  # CDS Hooks 2.0: on the order of 500 ms; inside, 450
 USER = ACCOUNTS[0]
 PATIENTS = ("p2", "p3", "p4", "p5", "p7", "p8")
 ROOT = Path(__file__).parents[1]
+
+
+def free_port() -> int:
+    """Return a loopback port that nothing listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+EHR_PORT, APP_PORT = free_port(), free_port()
 
 
 def prepared(state: Path) -> None:
