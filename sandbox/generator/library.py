@@ -178,11 +178,19 @@ def _truth(case: CaseRecord, film: Radiograph) -> dict[str, Any]:
 
 
 def _map_text() -> str:
+    hospitals = parameters("tryout")["hospital"]
+    namespaces = {  # a library patient who is also in the chart must be recognised
+        hospitals["name"]: hospitals["mrn_system"],
+        hospitals["neighbour_name"]: hospitals["neighbour_mrn_system"],
+    }
+    systems = "\n".join(f'"{name}" = "{system}"' for name, system in namespaces.items())
     columns = "\n".join(f'{field} = "{column}"' for field, column in COLUMNS.items())
     return (
         "# How the product reads cases.csv; see sandbox/parameters/library_columns.md\n"
         f"[columns]\n{columns}\n\n"
-        f'[defaults]\nbody_part = "CHEST"\nmodality = "DX"\nlicence = "{LICENCE}"\n\n'
+        f'[defaults]\nbody_part = "CHEST"\nmodality = "DX"\nlicence = "{LICENCE}"\n'
+        "report_text_is_deidentified = true\n\n"
+        f"[patient_namespaces]\n{systems}\n\n"
         '[codes]\nsct = "http://snomed.info/sct"\nloinc = "http://loinc.org"\n'
     )
 
