@@ -32,11 +32,12 @@ def _lumbar_spine(x: FloatMap, y: FloatMap) -> FloatMap:
 def _pelvis(x: FloatMap, y: FloatMap) -> FloatMap:
     total = np.zeros(x.shape, dtype=np.float32)
     for side in (-1, 1):
-        wing = ellipse_inside(x, y, (side * 86.0, 128.0), (62, 58), 24.0 * side)
-        rim = np.exp(-((wing / 0.10) ** 2))
-        total += 3.0 * smooth_step(wing, 0.0, 0.2) + 8.0 * rim
-    sacrum = ellipse_inside(x, y, (0.0, 140.0), (46, 50))
-    return np.asarray(total + 6.0 * smooth_step(sacrum, 0.0, 0.4), dtype=np.float32)
+        wing = ellipse_inside(x, y, (side * 82.0, 150.0), (54, 82), -24.0 * side)
+        crest = np.exp(-(((wing - 0.06) / 0.07) ** 2)) * smooth_step(145 - y, 0, 50)
+        hollow = smooth_step(side * x, 26.0, 60.0)
+        total += (2.2 * smooth_step(wing, 0.0, 0.3) + 4.5 * crest) * hollow
+    sacrum = ellipse_inside(x, y, (0.0, 150.0), (52, 62))
+    return np.asarray(total + 4.0 * smooth_step(sacrum, 0.0, 0.7), dtype=np.float32)
 
 
 def _bowel(x: FloatMap, y: FloatMap, rng: np.random.Generator) -> FloatMap:
