@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 IGNORED_STATUSES = frozenset({"entered-in-error", "cancelled"})
 DICOM_UID_SYSTEM = "urn:dicom:uid"
+URI_SYSTEM = "urn:ietf:rfc:3986"
+OID_PREFIX = "urn:oid:"
 DICOMWEB_CONNECTION = "dicom-wado-rs"
 _CLOSED_ENDPOINTS = frozenset({"off", "suspended", "error", "entered-in-error"})
 # Series that hold no picture: reports, presentation states, key objects, segmentations, documents.
@@ -73,12 +75,19 @@ def study_from_imaging_study(
 
 
 def study_instance_uid(study: Resource) -> str | None:
-    """Return the Study Instance UID: identifier of system urn:dicom:uid, value urn:oid:<UID>."""
-    for identifier in items(study.get("identifier")):
-        value = text(identifier.get("value"))
-        uid = (value or "").removeprefix("urn:oid:")
-        if identifier.get("system") == DICOM_UID_SYSTEM and _UID.fullmatch(uid):
-            return uid
+    """Return the Study Instance UID of an ImagingStudy, or None.
+
+    FHIR R4 wants the system ``urn:dicom:uid`` and the value ``urn:oid:<UID>``; Synthea and others
+    write the same value under ``urn:ietf:rfc:3986`` or no system (seen in 2026-11).
+    """
+    identifiers = items(study.get("identifier"))
+    for system in (DICOM_UID_SYSTEM, URI_SYSTEM, None):
+        for identifier in identifiers:
+            value = text(identifier.get("value")) or ""
+            is_marked = system == DICOM_UID_SYSTEM or value.startswith(OID_PREFIX)
+            uid = value.removeprefix(OID_PREFIX)
+            if identifier.get("system") == system and is_marked and _UID.fullmatch(uid):
+                return uid
     return None
 
 

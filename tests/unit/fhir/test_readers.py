@@ -11,7 +11,7 @@ from cds.domain.study import ReportState
 from cds.fhir.bundle import answer_from_json, search_bundle
 from cds.fhir.clinical_context import RecordResources, clinical_context
 from cds.fhir.condition import history_from_condition
-from cds.fhir.imaging_study import endpoint_ids, study_from_imaging_study
+from cds.fhir.imaging_study import endpoint_ids, study_from_imaging_study, study_instance_uid
 from cds.fhir.observation import measurements_from_observation
 from cds.fhir.patient import demographics_from_patient
 from cds.fhir.service_request import study_from_accession
@@ -72,6 +72,31 @@ def test_imaging_study_gives_uid_accession_modality_and_utc_time() -> None:
     assert (study.modality, study.body_part, study.label) == ("DX", "Chest", "Chest film")
     assert study.started_at == datetime(2026, 1, 5, 4, 41, tzinfo=UTC)
     assert study.report_state is ReportState.NONE
+
+
+@pytest.mark.parametrize(
+    ("identifiers", "uid"),
+    [
+        pytest.param([("urn:dicom:uid", "urn:oid:1.2")], "1.2", id="as-fhir-says"),
+        pytest.param([("urn:dicom:uid", "1.2")], "1.2", id="bare"),
+        pytest.param([("urn:ietf:rfc:3986", "urn:oid:1.2")], "1.2", id="as-synthea-says"),
+        pytest.param([(None, "urn:oid:1.2")], "1.2", id="no-system"),
+        pytest.param(
+            [("urn:ietf:rfc:3986", "urn:oid:1.9"), ("urn:dicom:uid", "urn:oid:1.2")],
+            "1.2",
+            id="the-better-one",
+        ),
+        pytest.param([("urn:ietf:rfc:3986", "1.2"), (None, "1.2")], None, id="not-marked"),
+        pytest.param([("urn:other", "urn:oid:1.2")], None, id="other-system"),
+    ],
+)
+def test_study_uid_is_found_where_senders_put_it(
+    identifiers: list[tuple[str | None, str]], uid: str | None
+) -> None:
+    written = [
+        {"value": value, **({"system": system} if system else {})} for system, value in identifiers
+    ]
+    assert study_instance_uid({"identifier": written}) == uid
 
 
 @pytest.mark.parametrize("uid", ["../../patients", "1.2/3", "", "1.2.3?x=1", "1" * 65])
