@@ -10,6 +10,7 @@ import logging
 import os
 import resource
 import socket
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -23,14 +24,28 @@ OPEN_FILES = 32
 CPU_HEADROOM_S = 5
 
 
-def serve(channel: socket.socket, max_bytes: int) -> None:
-    """Answer requests until the parent closes the channel."""
+def serve(
+    channel: socket.socket, max_bytes: int, *, before_each: Callable[[], None] = lambda: None
+) -> None:
+    """Answer requests until the parent closes the channel.
+
+    Parameters
+    ----------
+    channel
+        To the parent.
+    max_bytes
+        Of one picture's file.
+    before_each
+        Called before each picture.
+
+    """
     send_message(channel, {"ready": True}, b"")
     while True:
         try:
             header, content = receive_message(channel, max_payload_bytes=max_bytes)
         except (WireClosedError, OSError):
             return
+        before_each()
         reply, payload = answer(header, bytes(content))
         send_message(channel, reply, payload)
 
@@ -39,7 +54,6 @@ def answer(header: dict[str, Any], content: bytes) -> tuple[dict[str, Any], memo
     """Decode one picture; whatever goes wrong becomes a reason."""
     try:
         limits = DecodeLimits(**header["limits"])
-        _allow_cpu(limits.timeout_s)
         if header["kind"] == "dicom":
             frame = decoded_frame(content, limits)
         else:
@@ -61,20 +75,21 @@ def confine(limits: DecodeLimits) -> None:
     resource.setrlimit(resource.RLIMIT_AS, (limits.memory_bytes, limits.memory_bytes))
 
 
+def allow_cpu() -> None:
+    """Let this process use as much more CPU time as one picture may take, then be killed."""
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    allowed_s = int(used.ru_utime + used.ru_stime + DecodeLimits().timeout_s) + CPU_HEADROOM_S
+    _, hard = resource.getrlimit(resource.RLIMIT_CPU)
+    resource.setrlimit(resource.RLIMIT_CPU, (allowed_s, hard))
+
+
 def main() -> None:
     """Confine the process and serve the socket that is its standard input."""
     logging.disable(logging.CRITICAL)  # pydicom's log lines may quote values
     limits = DecodeLimits()
     confine(limits)
     with socket.socket(fileno=os.dup(0)) as channel:
-        serve(channel, limits.max_bytes)
-
-
-def _allow_cpu(timeout_s: float) -> None:
-    used = resource.getrusage(resource.RUSAGE_SELF)
-    allowed_s = int(used.ru_utime + used.ru_stime + timeout_s) + CPU_HEADROOM_S
-    _, hard = resource.getrlimit(resource.RLIMIT_CPU)
-    resource.setrlimit(resource.RLIMIT_CPU, (allowed_s, hard))
+        serve(channel, limits.max_bytes, before_each=allow_cpu)
 
 
 if __name__ == "__main__":
