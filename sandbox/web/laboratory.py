@@ -84,7 +84,7 @@ def _row(code: str, parts: list[Resource]) -> LabRow:
     ]
     spark = _spark(points)
     return LabRow(
-        display=_display(newest),
+        display=_display(code, newest),
         value=f"{value:g}",
         unit=_unit_text(quantity),
         flag=_flag(newest, value, low, high),
@@ -96,13 +96,14 @@ def _row(code: str, parts: list[Resource]) -> LabRow:
     )
 
 
-def _display(observation: Resource) -> str:
-    code = observation.get("code", {})
-    coded = next(iter(values_at(code, "coding.display")), "")
-    text = str(code.get("text") or coded or "Measurement")
-    first = text.split(maxsplit=1)[0]
-    is_word = first.islower() and first.isalpha()  # "sodium"; neither "pH" nor "hs-troponin I"
-    return text[:1].upper() + text[1:] if is_word else text
+def _display(code: str, observation: Resource) -> str:
+    """Return the short name that staff read: the catalogue's, else what the resource says."""
+    row = catalogue_row(code)
+    if row is not None:
+        return row.display
+    concept = observation.get("code", {})
+    coded = next(iter(values_at(concept, "coding.display")), "")
+    return str(concept.get("text") or coded or "Measurement")
 
 
 def _unit_text(quantity: dict[str, Any]) -> str:

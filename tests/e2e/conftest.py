@@ -9,8 +9,10 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
@@ -192,6 +194,40 @@ class Walk:
             button.click()
         shown = self.page.locator(f"[data-testid={server}-state]")
         assert re.fullmatch(state, shown.inner_text())
+
+
+@pytest.fixture
+def plain_cookie_of_frame(strict_browser: Browser) -> str | None:
+    """Set a cookie without Partitioned in a third party's frame; return what comes back."""
+    received: list[str | None] = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.send_header("Content-Type", "text/html")
+            if self.path == "/in-frame":
+                received.append(self.headers.get("Cookie"))
+                self.send_header("Set-Cookie", "plain=1; Secure; SameSite=None; Path=/")
+            self.end_headers()
+            if self.path == "/top":
+                own = f"http://127.0.0.1:{self.headers['Host'].rpartition(':')[2]}/in-frame"
+                self.wfile.write(f"<iframe src='{own}'></iframe>".encode())
+
+        def log_message(self, *_arguments: object) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    page = strict_browser.new_context().new_page()
+    for _ in range(2):
+        page.goto(f"http://localhost:{server.server_port}/top")
+    page.context.close()
+    server.shutdown()
+    thread.join()
+    server.server_close()
+    assert len(received) == 2
+    return received[-1]
 
 
 @pytest.fixture

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING
 
 import pytest
@@ -42,11 +41,12 @@ def walk_from_list_to_report(walk: Walk, login: str, shots: str) -> None:
     card.locator("[data-testid=smart-link]").first.click()
     app = walk.app()
     app.locator(NO_MATCHES).wait_for()
-    assert pictures_are_drawn(app) >= 4
+    assert pictures_are_drawn(app) >= 2
     walk.keep(f"{shots}-3-app-beside-chart")
     assert "investigational" in walk.app_text().lower()
 
     walk.open_tab("Reports")
+    card.wait_for()  # the advice stays while the chart is open
     report = walk.page.locator("[data-testid=app-report]").first
     report.wait_for()
     assert "preliminary" in report.inner_text()
@@ -62,8 +62,9 @@ def test_demo_when_walked_from_list_to_report_shows_matches_with_pictures(walk: 
 
 
 def test_demo_when_third_party_cookies_are_blocked_still_works_in_the_frame(
-    strict_walk: Walk,
+    strict_walk: Walk, plain_cookie_of_frame: str | None
 ) -> None:
+    assert plain_cookie_of_frame is None  # the browser really blocks them
     walk_from_list_to_report(strict_walk, "dr.lindqvist", "blocked-cookies")
 
 
@@ -77,11 +78,11 @@ def test_report_when_read_without_a_token_is_refused(walk: Walk) -> None:
 def test_chart_when_picture_names_another_patient_shows_no_comparison(walk: Walk) -> None:
     walk.sign_in("dr.okafor")
     walk.open_chart("P11")
-    assert re.search(r"not (compared|assessed)", walk.cards_text(), re.IGNORECASE)
+    assert "does not match this chart" in walk.cards_text()
     app = walk.open_app()
     assert app.locator("main img").count() == 0
     assert app.locator(NO_MATCHES).count() == 0
-    assert "patient" in walk.app_text().lower()
+    assert "The picture does not match this chart" in walk.app_text()
     walk.keep("p11-identity")
     walk.refuse_foreign_hosts()
 
@@ -92,7 +93,8 @@ def test_chart_when_film_is_an_abdomen_is_not_assessed(walk: Walk) -> None:
     walk.keep("p10-chart")
     app = walk.open_app()
     assert app.locator(NO_MATCHES).count() == 0
-    assert re.search(r"not assessed|nothing comparable", walk.app_text(), re.IGNORECASE)
+    headings = app.locator("h1, h2").all_inner_texts()
+    assert {"Not assessed", "Nothing comparable"} & set(headings)
     walk.keep("p10-not-assessed")
 
 
@@ -122,12 +124,36 @@ def test_app_when_the_pacs_is_down_says_what_is_missing(walk: Walk) -> None:
         walk.open_chart("P5")
         assert walk.page.locator("[data-testid=cards-failure]").count() == 0
         app = walk.open_app()
-        assert app.locator("main").first.inner_text().strip()
         walk.keep("pacs-down")
-        assert re.search(r"PACS|picture", walk.app_text())
-        assert "Traceback" not in walk.app_text()
+        assert "Pictures cannot be fetched at the moment" in walk.app_text()
+        assert app.locator("main img").count() == 0
+        assert app.locator(NO_MATCHES).count() == 0
     finally:
         walk.switch("pacs", "up")
+
+
+@pytest.mark.parametrize("case", ["truncated", "pdf"])
+def test_app_when_the_file_is_no_whole_picture_says_so(walk: Walk, case: str) -> None:
+    walk.sign_in("dr.okafor")
+    walk.open_chart(case)
+    app = walk.open_app()
+    assert "Not assessed" in app.locator("h1, h2").all_inner_texts()
+    assert app.locator("main img").count() == 0
+    walk.keep(f"unreadable-{case}")
+
+
+def test_app_when_the_fhir_server_is_down_says_so_and_the_chart_stays(walk: Walk) -> None:
+    walk.sign_in("dr.okafor")
+    walk.switch("fhir", "down")
+    try:
+        walk.open_chart("P7")
+        assert walk.page.locator("[data-testid=patient-banner]").is_visible()
+        app = walk.open_app()
+        assert app.locator(NO_MATCHES).count() == 0
+        assert "EHR" in walk.app_text()
+        walk.keep("fhir-down")
+    finally:
+        walk.switch("fhir", "up")
 
 
 @pytest.mark.parametrize("query", ["", "?iss=http://unknown.invalid/fhir&launch=x", "?iss=x"])

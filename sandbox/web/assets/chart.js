@@ -5,15 +5,29 @@ const workspace = document.querySelector("[data-patient]");
 const panel = document.querySelector(".app");
 const frame = document.querySelector("[data-app-frame]");
 
+// A chart is opened once: other tabs of it show the advice that its opening brought.
+const isOpening = !new URLSearchParams(window.location.search).has("tab");
+const kept = (place) => (place.dataset.once ? sessionStorage.getItem(place.dataset.fragment) : null);
+
+function keep(place) {
+  if (place.dataset.once) sessionStorage.setItem(place.dataset.fragment, place.innerHTML);
+}
+
 async function fill(place) {
+  const earlier = isOpening ? null : kept(place);
   try {
-    const response = await fetch(place.dataset.fragment, { credentials: "same-origin" });
-    if (!response.ok) throw new Error(String(response.status));
-    place.innerHTML = await response.text();
+    place.innerHTML = earlier ?? (await fetchText(place.dataset.fragment));
+    keep(place);
   } catch {
     place.innerHTML = '<p class="quiet">This part could not be loaded. The chart is complete without it.</p>';
   }
   place.dataset.loaded = "yes";
+}
+
+async function fetchText(url) {
+  const response = await fetch(url, { credentials: "same-origin" });
+  if (!response.ok) throw new Error(String(response.status));
+  return response.text();
 }
 
 async function launch(button) {
@@ -42,6 +56,7 @@ function dismiss(button) {
   const card = button.closest(".card");
   card.classList.add("dismissed");
   card.querySelector(".actions").textContent = `Dismissed: ${button.textContent}`;
+  keep(card.closest("[data-fragment]"));
 }
 
 document.addEventListener("click", (event) => {

@@ -132,7 +132,14 @@ def test_patient_list_when_opened_shows_names_and_unread_films(browser: Browser)
 def test_chart_when_opened_shows_banner_problem_lab_and_film(browser: Browser) -> None:
     browser.sign_in()
     page = browser.client.get("/ehr/patients/anne").text
-    for words in ("ARCHER, Test", "10001", "03 Feb 1951", "Heart failure", "CRP", "<polyline"):
+    for words in (
+        "ARCHER, Test",
+        "10001",
+        "03 Feb 1951",
+        "Heart failure",
+        "C-reactive protein",
+        "<polyline",
+    ):
         assert words in page
     assert "20 Nov 2026 06:41" in page
     assert browser.client.get("/ehr/patients/nobody").status_code == 404
