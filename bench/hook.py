@@ -22,7 +22,7 @@ import requests
 from werkzeug.serving import make_server
 
 from bench.measure import Ratio, seconds
-from sandbox.__main__ import read_secrets
+from sandbox.__main__ import LOOPBACK, QuietHandler, read_secrets
 from sandbox.web.accounts import ACCOUNTS
 from sandbox.web.application import create_app, open_hospital
 from sandbox.web.cds_client import CdsClient, ViewedChart
@@ -96,7 +96,8 @@ def hospital(state: Path):
         ehr_id="st-brevis",
     )
     opened = open_hospital(tryout, places, read_secrets(state / "secrets.json"))
-    server = make_server("127.0.0.1", EHR_PORT, create_app(opened), threaded=True)
+    app = create_app(opened)
+    server = make_server(LOOPBACK, EHR_PORT, app, threaded=True, request_handler=QuietHandler)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     try:
         yield CdsClient(opened)

@@ -22,7 +22,7 @@ LOOPBACK = "127.0.0.1"
 PRIVATE_MODE = 0o600
 
 
-class _QuietHandler(WSGIRequestHandler):
+class QuietHandler(WSGIRequestHandler):
     """Keeps connections open and writes no line per request: addresses hold patient ids."""
 
     protocol_version = "HTTP/1.1"
@@ -48,7 +48,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 2
     # A port in use ends the program here: werkzeug says so itself.
     server = make_server(
-        LOOPBACK, options.port, create_app(hospital), threaded=True, request_handler=_QuietHandler
+        LOOPBACK, options.port, create_app(hospital), threaded=True, request_handler=QuietHandler
     )
     print(f"The sandbox EHR is at {places.base_url}/", flush=True)
     try:
