@@ -1,6 +1,6 @@
 """Make one patient of each picture in a folder: ``python -m sandbox.pictures``.
 
-For a demo over a real library: pictures that were left out of the import become patients of the
+For a demo over a real library of chest films: pictures that were left out of the import become patients of the
 sandbox, each with a DICOM file made from the picture and with nothing else in the record.
 """
 
@@ -31,6 +31,7 @@ MRN_SYSTEM = "urn:oid:2.25.20250101.1"  # used when the try-out patients state n
 _FILM_AGE = timedelta(hours=2)
 _NAMESPACE = uuid.UUID("5b9a3a0e-6a55-4b5b-9d0e-1f7a2f6f2b11")
 _IDENTIFIER_TYPE = "http://terminology.hl7.org/CodeSystem/v2-0203"
+_SNOMED = "http://snomed.info/sct"
 _DICOM_MODALITY = "http://dicom.nema.org/resources/ontology/DCM"
 
 
@@ -125,6 +126,7 @@ def _imaging_study(patient: PicturePatient, film_at: datetime) -> dict[str, Any]
         "uid": patient.uid("series"),
         "modality": {"system": _DICOM_MODALITY, "code": "DX"},
         "numberOfInstances": 1,
+        "bodySite": {"system": _SNOMED, "code": "51185008", "display": "Thoracic structure"},
         "instance": [{"uid": patient.uid("instance"), "sopClass": sop_class}],
     }
     return {

@@ -210,11 +210,16 @@ class _Demo:
             "    P11  the picture names another patient: no comparison\n"
             "    P12  a final report exists: silence\n"
             "    Then the Reports tab, for what Precedent has filed; and Outages.\n\n"
-            "  Every patient is synthetic. Ctrl-C stops everything.\n",
+            f"  {self._who()} Ctrl-C stops everything.\n",
             highlight=False,
         )
         if not (self._arguments.no_browser or self._arguments.once_ready_exit):
             webbrowser.open(f"{self._places.ehr_url}/")
+
+    def _who(self) -> str:
+        if self._arguments.library or self._arguments.queries:
+            return "The identities are invented; the pictures you gave stay on this machine."
+        return "Every patient is synthetic."
 
     def _say(self, sentence: str) -> None:
         self._console.print(sentence, highlight=False)

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from sandbox.web.places import Places, SharedSecrets
 
+PICTURE_PATIENTS = "picture-"  # ids of the patients that `sandbox.pictures` makes
 BODY_LIMIT_BYTES = 4 * 1024 * 1024
 
 
@@ -85,9 +86,20 @@ def create_app(hospital: Hospital) -> Flask:
 
     @app.context_processor
     def constants() -> dict[str, Any]:
-        return {"spark_width": SPARK_WIDTH_PX, "spark_height": SPARK_HEIGHT_PX}
+        return {
+            "spark_width": SPARK_WIDTH_PX,
+            "spark_height": SPARK_HEIGHT_PX,
+            "ribbon": _ribbon(hospital),
+        }
 
     return app
+
+
+def _ribbon(hospital: Hospital) -> str:
+    """Return what every page says about its patients; pictures of a collection are not synthetic."""
+    if any(p["id"].startswith(PICTURE_PATIENTS) for p in hospital.store.all_of("Patient")):
+        return "Sandbox: identities are invented, some pictures are from a collection"
+    return "Sandbox: every patient is synthetic"
 
 
 def _content_security_policy(app_url: str) -> str:

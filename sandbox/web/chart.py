@@ -12,7 +12,7 @@ from sandbox.web.search_parameters import values_at
 if TYPE_CHECKING:
     from sandbox.web.fhir_store import FhirStore, Resource
 
-_SEXES = {"female": "F", "male": "M", "other": "O"}
+_SEXES = {"female": "F", "male": "M", "other": "other"}
 _PLACES = {"EMER": "Emergency department", "IMP": "Ward", "AMB": "Outpatient clinic"}
 _HIDDEN_STATUSES = frozenset({"entered-in-error", "cancelled"})
 
@@ -31,6 +31,11 @@ class Banner:
     reason: str
     allergies: str
     encounter_id: str | None
+
+    @property
+    def age_and_sex(self) -> str:
+        """Return both, as far as they are known."""
+        return ", ".join(part for part in (self.age, self.sex) if part)
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,9 +124,9 @@ def banner(store: FhirStore, patient: Resource) -> Banner:
         patient_id=patient["id"],
         name=person_name(patient),
         mrn=_record_number(patient),
-        birth_date=day_text(patient.get("birthDate", "")),
+        birth_date=day_text(patient.get("birthDate", "")) or "not recorded",
         age=_age_text(patient.get("birthDate", "")),
-        sex=_SEXES.get(patient.get("gender", ""), "U"),
+        sex=_SEXES.get(patient.get("gender", ""), "sex unknown"),
         place=_place(store, encounter),
         reason=_reason(store, patient["id"], encounter),
         allergies=", ".join(text_of(a.get("code")) for a in allergies) or "None recorded",
@@ -195,7 +200,7 @@ def _place(store: FhirStore, encounter: Resource) -> str:
         if reference.get("display") or found.get("name"):
             return str(reference.get("display") or found["name"])
     kind = encounter.get("class", {})
-    return _PLACES.get(kind.get("code", ""), str(kind.get("display", "Not here")))
+    return _PLACES.get(kind.get("code", ""), str(kind.get("display", "Not admitted")))
 
 
 def _reason(store: FhirStore, patient_id: str, encounter: Resource) -> str:
