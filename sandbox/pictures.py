@@ -1,7 +1,7 @@
 """Make one patient of each picture in a folder: ``python -m sandbox.pictures``.
 
-For a demo over a real library of chest films: pictures that were left out of the import become patients of the
-sandbox, each with a DICOM file made from the picture and with nothing else in the record.
+For a demo over a real library of chest films: pictures that were left out of the import become
+patients of the sandbox, each with a DICOM file made from the picture and nothing else on record.
 """
 
 from __future__ import annotations

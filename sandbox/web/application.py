@@ -96,7 +96,7 @@ def create_app(hospital: Hospital) -> Flask:
 
 
 def _ribbon(hospital: Hospital) -> str:
-    """Return what every page says about its patients; pictures of a collection are not synthetic."""
+    """Return what every page says about its patients: pictures may be of a collection."""
     if any(p["id"].startswith(PICTURE_PATIENTS) for p in hospital.store.all_of("Patient")):
         return "Sandbox: identities are invented, some pictures are from a collection"
     return "Sandbox: every patient is synthetic"
