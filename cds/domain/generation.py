@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cds.domain.case import AgeGroup, ViewGroup
+from cds.domain.perceptual_hash import hash_words
 from cds.domain.query import Eligibility
 
 Float32Array = NDArray[np.float32]
@@ -15,7 +16,7 @@ IntArray = NDArray[np.int64]
 BoolArray = NDArray[np.bool_]
 TextArray = NDArray[np.str_]
 
-NEAR_DUPLICATE_BITS = 6  # of 64; measured in docs/library.md
+NEAR_DUPLICATE_BITS = 30  # of 256; measured in docs/library.md
 RADIOGRAPHS = frozenset({"CR", "DX", "DR", "XR", "RF", "RG"})
 
 
@@ -68,8 +69,10 @@ class GenerationTable:
         Shape ``(n, d + r)``, float32: image block beside record block.
     row_case
         Shape ``(n,)``: position of each row's case.
-    row_picture_id, row_view, row_perceptual_hash
+    row_picture_id, row_view
         Shape ``(n,)``.
+    row_perceptual_hash
+        Shape ``(n, 4)``, uint64: the words of each hash, the highest first.
     case_id, case_study_key, case_modality, case_body_part, case_age_group, case_owner, \
     case_collection, case_diagnosis
         Shape ``(c,)``, text; empty where unknown.
@@ -120,7 +123,8 @@ class GenerationTable:
         """Return which rows show a near-duplicate of one of the query's pictures."""
         result = np.zeros(self.row_case.shape, dtype=np.bool_)
         for value in perceptual_hashes:
-            bits = np.bitwise_count(self.row_perceptual_hash ^ np.uint64(value))
+            words = np.array(hash_words(value), dtype=np.uint64)
+            bits = np.bitwise_count(self.row_perceptual_hash ^ words).sum(axis=1)
             result |= bits <= NEAR_DUPLICATE_BITS
         return result
 

@@ -1,4 +1,4 @@
-"""A 64-bit hash of how a picture looks, to recognise near-duplicates."""
+"""A 256-bit hash of how a picture looks, to recognise near-duplicates."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from functools import cache, lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-HASH_BITS = 64
-_GRID = 32  # side of the thumbnail that is transformed
-_LOW = 8  # lowest frequencies kept per axis: 8 x 8 = 64 bits
+HASH_BITS = 256
+_GRID = 64  # side of the thumbnail that is transformed
+_LOW = 16  # lowest frequencies kept per axis: 16 x 16 = 256 bits
 _ROUNDING_DECIMALS = 9  # so that arithmetic noise on a flat picture decides no bit
 
 Float64Array = NDArray[np.float64]
@@ -18,9 +18,9 @@ Float64Array = NDArray[np.float64]
 def perceptual_hash(pixels: NDArray[np.float32]) -> int:
     """Return the DCT hash of a picture.
 
-    The picture is averaged onto 32 x 32 equal cells (each source pixel counts by its overlap), the
-    two-dimensional DCT-II is taken, and the 8 x 8 lowest frequencies give one bit each: whether the
-    coefficient lies above their median. Scaling, recompression and small changes of brightness
+    The picture is averaged onto 64 x 64 equal cells (each source pixel counts by its overlap), the
+    two-dimensional DCT-II is taken, and the 16 x 16 lowest frequencies give one bit each: whether
+    the coefficient lies above their median. Scaling, recompression and small changes of brightness
     or contrast move few bits; mirroring moves about half of them.
 
     Parameters
@@ -31,7 +31,7 @@ def perceptual_hash(pixels: NDArray[np.float32]) -> int:
     Returns
     -------
     int
-        0 to 2**64 - 1; the bit of frequency (0, 0) is the highest.
+        0 to 2**256 - 1; the bit of frequency (0, 0) is the highest.
 
     Raises
     ------
@@ -58,6 +58,11 @@ def perceptual_hash(pixels: NDArray[np.float32]) -> int:
     return int.from_bytes(np.packbits(bits).tobytes(), "big")
 
 
+def hash_words(value: int) -> tuple[int, ...]:
+    """Return a hash as four 64-bit words, the highest first, for columns of numbers."""
+    return tuple((value >> shift) & (2**64 - 1) for shift in (192, 128, 64, 0))
+
+
 def hamming_distance(one: int, other: int) -> int:
     """Return in how many bits two hashes differ.
 
@@ -72,7 +77,7 @@ def hamming_distance(one: int, other: int) -> int:
 
 @lru_cache(maxsize=64)
 def _averaging(n_source: int) -> Float64Array:
-    """Return the matrix, shape ``(32, n_source)``, that averages a line onto 32 equal cells."""
+    """Return the matrix, shape ``(64, n_source)``, that averages a line onto 64 equal cells."""
     edges = np.linspace(0.0, n_source, _GRID + 1)
     pixel = np.arange(n_source, dtype=np.float64)
     upper = np.minimum(edges[1:, None], pixel + 1.0)
@@ -83,7 +88,7 @@ def _averaging(n_source: int) -> Float64Array:
 
 @cache
 def _cosines() -> Float64Array:
-    """Return the first 8 rows of the DCT-II matrix, shape ``(8, 32)``."""
+    """Return the first 16 rows of the DCT-II matrix, shape ``(16, 64)``."""
     frequency = np.arange(_LOW, dtype=np.float64)[:, None]
     position = np.arange(_GRID, dtype=np.float64)[None, :]
     return np.cos(np.pi * frequency * (position + 0.5) / _GRID)

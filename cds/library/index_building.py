@@ -13,6 +13,7 @@ import numpy as np
 from cds.domain.case import CasePicture, LibraryCase
 from cds.domain.errors import CdsError, Reason
 from cds.domain.generation import Float32Array, GenerationTable, IndexPassport, IntArray
+from cds.domain.perceptual_hash import hash_words
 from cds.ports import PatientFeatures
 
 REFUSED_SHARE = 0.05  # of the library's own cases, by definition of the limit
@@ -126,7 +127,9 @@ def generation_table(
         row_case=np.array([i for i, _, _ in rows], dtype=np.int64),
         row_picture_id=np.array([p.picture_id for _, p, _ in rows]),
         row_view=np.array([p.view_group.value for _, p, _ in rows]),
-        row_perceptual_hash=np.array([p.perceptual_hash for _, p, _ in rows], dtype=np.uint64),
+        row_perceptual_hash=np.array(
+            [hash_words(p.perceptual_hash) for _, p, _ in rows], dtype=np.uint64
+        ),
         case_id=np.array([case.case_id for case in cases]),
         case_study_key=np.array([case.study_key for case in cases]),
         case_modality=np.array([case.modality or "" for case in cases]),

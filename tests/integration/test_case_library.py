@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from hashlib import sha256
 from typing import Any
 
 import numpy as np
@@ -43,7 +44,7 @@ def an_embedded_case(number: int, **changes) -> EmbeddedCase:
         "findings": (Finding(Coding(f"d{number % 3}"), is_diagnosis=True),),
     }
     case = LibraryCase(**(values | changes))
-    bits = number * 0x9E3779B97F4A7C15 & (2**63 - 1)
+    bits = int.from_bytes(sha256(str(number).encode()).digest(), "big")
     picture = CasePicture(f"pic{number}", "blob", 512, 512, case.view_group, bits)
     return EmbeddedCase(replace(case, pictures=(picture,)), ((picture, a_vector(number)),))
 
