@@ -51,10 +51,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         LOOPBACK, options.port, create_app(hospital), threaded=True, request_handler=QuietHandler
     )
     print(f"The sandbox EHR is at {places.base_url}/", flush=True)
-    try:
-        server.serve_forever()
-    except KeyboardInterrupt:
-        server.shutdown()
+    server.serve_forever()  # ends quietly when interrupted
     return 0
 
 

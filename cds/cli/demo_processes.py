@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import os
+import signal
 import socket
 import subprocess
 import time
@@ -113,7 +114,7 @@ class Children:
     def stop(self) -> None:
         """Ask every process to end, and end it if it does not."""
         for child in reversed(self.running):
-            child.process.terminate()
+            child.process.send_signal(signal.SIGINT)  # gunicorn stops at once, without grace
         for child in reversed(self.running):
             try:
                 child.process.wait(STOP_PATIENCE_S)
