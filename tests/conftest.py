@@ -3,12 +3,20 @@
 What is missing on a developer's machine skips a test with a sentence; in CI it is a failure.
 """
 
+from __future__ import annotations
+
 import os
 import shutil
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import hypothesis
 import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from playwright.sync_api import BrowserType
 
 ROOT = Path(__file__).resolve().parent.parent
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
@@ -42,6 +50,15 @@ def chromium() -> str:
     if path is None:
         missing("Chromium is missing: apt-get install --no-install-recommends chromium.")
     return str(path)
+
+
+@pytest.fixture(scope="session")
+def browser_type() -> Iterator[BrowserType]:
+    """Playwright's Chromium, one for the whole run: a second Playwright would refuse to start."""
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        yield playwright.chromium
 
 
 @pytest.fixture(scope="session")

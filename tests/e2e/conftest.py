@@ -29,7 +29,6 @@ if TYPE_CHECKING:
 N_CASES = 80
 READY_S = 300
 COMMAND = "import sys; from cds.cli.main import main; sys.exit(main())"
-CHROMIUM_NAMES = ("chromium", "chromium-browser", "google-chrome")
 CHROMIUM_ARGUMENTS = ("--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage")
 BLOCK_THIRD_PARTY_COOKIES = "--test-third-party-cookie-phaseout"
 
@@ -50,8 +49,8 @@ def free_port() -> int:
 
 
 @pytest.fixture(scope="session")
-def demo(tmp_path_factory: pytest.TempPathFactory, chromium_path: str) -> Iterator[Demo]:
-    assert chromium_path
+def demo(tmp_path_factory: pytest.TempPathFactory, chromium: str) -> Iterator[Demo]:
+    assert chromium
     state = tmp_path_factory.mktemp("demo")
     ehr_port, app_port = free_port(), free_port()
     command = [sys.executable, "-c", COMMAND, "demo", "--no-browser", "--state", str(state)]
@@ -91,39 +90,20 @@ def artifacts() -> Path:
     return folder
 
 
-@pytest.fixture(scope="session")
-def chromium_path() -> str:
-    found = next((path for name in CHROMIUM_NAMES if (path := shutil.which(name))), None)
-    if found is None:
-        sentence = "Chromium is not installed; install the package chromium to run these tests."
-        if os.environ.get("CI") == "true":
-            pytest.fail(sentence)
-        pytest.skip(sentence)
-    return found
-
-
-@pytest.fixture(scope="session")
-def browser_type() -> Iterator[BrowserType]:
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        yield playwright.chromium
-
-
 def _launch(browser_type: BrowserType, path: str, *more: str) -> Browser:
     return browser_type.launch(executable_path=path, args=[*CHROMIUM_ARGUMENTS, *more])
 
 
 @pytest.fixture(scope="session")
-def browser(browser_type: BrowserType, chromium_path: str) -> Iterator[Browser]:
-    browser = _launch(browser_type, chromium_path)
+def browser(browser_type: BrowserType, chromium: str) -> Iterator[Browser]:
+    browser = _launch(browser_type, chromium)
     yield browser
     browser.close()
 
 
 @pytest.fixture(scope="session")
-def strict_browser(browser_type: BrowserType, chromium_path: str) -> Iterator[Browser]:
-    browser = _launch(browser_type, chromium_path, BLOCK_THIRD_PARTY_COOKIES)
+def strict_browser(browser_type: BrowserType, chromium: str) -> Iterator[Browser]:
+    browser = _launch(browser_type, chromium, BLOCK_THIRD_PARTY_COOKIES)
     yield browser
     browser.close()
 

@@ -13,7 +13,7 @@ import pytest
 from cds.adapters.dicom_files import frames_from_dicom
 from cds.domain.errors import CdsError, Reason
 
-FOLDER = Path(os.environ.get("PRECEDENT_SHARED", "../shared")) / "data" / "dicom"  # noqa: TID251  # tests find the data here
+FOLDER = Path(os.environ.get("PRECEDENT_SHARED", "../shared")) / "data" / "dicom"
 MIN_DECODED_SHARE = 0.95
 
 

@@ -6,6 +6,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
+from typing import TYPE_CHECKING
 from urllib.parse import urlencode
 
 import pytest
@@ -17,7 +18,8 @@ from tests.builders.case_report import a_study
 from tests.fakes.launch_engine import FakeLaunchEngine
 from tests.fakes.smart_server import SmartServer, running_smart_server
 
-sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+if TYPE_CHECKING:
+    from playwright.sync_api import BrowserType
 
 FLAGS = ["--no-sandbox", "--disable-gpu"]
 WIDTH_PX, HEIGHT_PX = 900, 700
@@ -79,13 +81,15 @@ def framed() -> Iterator[tuple[FakeLaunchEngine, str]]:
 @pytest.mark.e2e
 @pytest.mark.parametrize("blocking", [[], ["--test-third-party-cookie-phaseout"]])
 def test_launch_in_a_frame_works_when_third_party_cookies_are_blocked(
-    framed: tuple[FakeLaunchEngine, str], chromium: str, blocking: list[str]
+    framed: tuple[FakeLaunchEngine, str],
+    browser_type: BrowserType,
+    chromium: str,
+    blocking: list[str],
 ) -> None:
     engine, ehr_url = framed
     asked: list[str] = []
     complaints: list[str] = []
-    with sync_api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium, args=[*FLAGS, *blocking])
+    with browser_type.launch(executable_path=chromium, args=[*FLAGS, *blocking]) as browser:
         page = browser.new_page()
         page.set_default_timeout(WAIT_MS)
         page.on("request", lambda request: asked.append(request.url))
@@ -105,7 +109,6 @@ def test_launch_in_a_frame_works_when_third_party_cookies_are_blocked(
         assert keys == {"http://localhost"}
         frame.get_by_role("button", name="Sign out").click()
         frame.get_by_text("no longer has access").wait_for()
-        browser.close()
     assert engine.sessions.sessions == {}
     assert complaints == []
     assert all("://localhost:" in url or "://127.0.0.1:" in url for url in asked)
@@ -113,18 +116,16 @@ def test_launch_in_a_frame_works_when_third_party_cookies_are_blocked(
 
 @pytest.mark.e2e
 def test_page_is_not_shown_in_a_frame_of_an_origin_that_is_not_registered(
-    framed: tuple[FakeLaunchEngine, str], chromium: str
+    framed: tuple[FakeLaunchEngine, str], browser_type: BrowserType, chromium: str
 ) -> None:
     engine, ehr_url = framed
     only = replace(
         engine.registrations.known[0], frame_ancestors=("https://other.example.invalid",)
     )
     engine.registrations = replace(engine.registrations, known=(only,))
-    with sync_api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium, args=FLAGS)
+    with browser_type.launch(executable_path=chromium, args=FLAGS) as browser:
         page = browser.new_page()
         page.set_default_timeout(WAIT_MS)
         with page.expect_console_message(lambda m: "frame-ancestors" in m.text):
             page.goto(ehr_url)
         assert page.frame_locator("iframe").get_by_text("Weber").count() == 0
-        browser.close()
