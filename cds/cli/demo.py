@@ -25,11 +25,12 @@ from cds.cli.demo_hospital import (
     shared_secrets,
 )
 from cds.cli.demo_processes import Children, children, refuse_taken_port, run_to_end
-from cds.cli.demo_state import fresh_copy
+from cds.cli.demo_state import begin, fingerprint, fresh_copy, is_complete, mark_complete
 from cds.settings import Settings
 
 N_WORKERS = 2
-GUNICORN_SETTINGS = Path(__file__).parents[2] / "deploy" / "gunicorn.conf.py"
+ROOT = Path(__file__).parents[2]
+GUNICORN_SETTINGS = ROOT / "deploy" / "gunicorn.conf.py"
 READY_PATIENCE_S = 60.0
 WATCH_S = 0.5
 DEFAULT_SEED = 20250101
@@ -134,29 +135,35 @@ class _Demo:
 
     def _generate(self) -> None:
         """Write the library once, the try-out patients at each start: their films are of today."""
+        made_by = fingerprint((ROOT / "sandbox" / "generator", ROOT / "sandbox" / "parameters"))
         command = [sys.executable, "-m", "sandbox.generator", "--seed", str(self._arguments.seed)]
-        if self._tryout.exists():
-            shutil.rmtree(self._tryout)
-        is_first = not (self._generated / "complete").is_file()
-        if self._arguments.library or not is_first:
-            self._say("Generating the try-out patients.")
-            command += ["--only", "tryout"]
-        else:
-            self._say("Generating the synthetic hospital; the first time takes about a minute.")
+        command += ["--out", str(self._generated), "--now", datetime.now().astimezone().isoformat()]
+        wants_library = not (self._arguments.library or is_complete(self._generated, made_by))
+        if wants_library:
+            self._say("Generating the synthetic hospital; the first time takes a minute or two.")
+            begin(self._generated)
             if self._arguments.cases:
                 command += ["--cases", str(self._arguments.cases)]
-        command += ["--out", str(self._generated), "--now", datetime.now().astimezone().isoformat()]
+        else:
+            self._say("Generating the try-out patients.")
+            command += ["--only", "tryout"]
+            shutil.rmtree(self._tryout, ignore_errors=True)
         run_to_end(command, {}, what="generate the synthetic hospital")
-        if not self._arguments.library:
-            (self._generated / "complete").touch()
+        if wants_library:
+            mark_complete(self._generated, made_by)
 
     def _import_library(self) -> None:
-        stamp = self._imported / "complete"
-        environment = self._environment(self._imported)
-        if stamp.is_file():
+        """Import the library once, and again when the code that reads or embeds it has changed."""
+        made_by = fingerprint(
+            ROOT / name
+            for name in ("cds/adapters", "cds/domain", "cds/library", "models", "sandbox/generator")
+        )
+        if is_complete(self._imported, made_by):
             self._say("The case library is there already.")
             return
         self._say("Importing the case library.")
+        begin(self._imported)
+        environment = self._environment(self._imported)
         run_to_end([*_PRODUCT, "init"], environment, what="make the database")
         if self._arguments.library:
             source = [str(self._arguments.library.resolve())]
@@ -165,7 +172,7 @@ class _Demo:
             source = ["--table", str(folder / "cases.csv"), "--columns", str(folder / "map.toml")]
         command = [*_PRODUCT, "library", "import", *source]
         run_to_end(command, environment, what="import the case library")
-        stamp.touch()
+        mark_complete(self._imported, made_by)
 
     def _register(self) -> None:
         shared = shared_secrets(self._state / "secrets.json")

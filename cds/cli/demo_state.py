@@ -4,10 +4,45 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Iterable
+from hashlib import sha256
 from pathlib import Path
 
 # Written once under a name of their content; a link to them is as good as a copy.
 _NEVER_REWRITTEN = frozenset({"blobs", "index"})
+
+
+_CODE_SUFFIXES = frozenset({".json", ".md", ".onnx", ".py", ".toml"})
+_STAMP = "complete"
+
+
+def fingerprint(folders: Iterable[Path]) -> str:
+    """Return a hash over the code and parameters below some folders."""
+    found = sha256()
+    for folder in folders:
+        for path in sorted(folder.rglob("*")):
+            if path.is_file() and path.suffix in _CODE_SUFFIXES:
+                found.update(path.relative_to(folder).as_posix().encode())
+                found.update(path.read_bytes())
+    return found.hexdigest()
+
+
+def is_complete(folder: Path, made_by: str) -> bool:
+    """Tell whether a folder was finished by exactly this code."""
+    stamp = folder / _STAMP
+    return stamp.is_file() and stamp.read_text(encoding="utf-8") == made_by
+
+
+def begin(folder: Path) -> None:
+    """Empty a folder that is to be made again."""
+    if folder.exists():
+        shutil.rmtree(folder)
+    folder.mkdir(parents=True, mode=0o700)
+
+
+def mark_complete(folder: Path, made_by: str) -> None:
+    """Remember that a folder is finished, and by which code."""
+    (folder / _STAMP).write_text(made_by, encoding="utf-8")
 
 
 def fresh_copy(imported: Path, running: Path) -> None:
@@ -24,9 +59,7 @@ def fresh_copy(imported: Path, running: Path) -> None:
         Folder to make; an earlier one is deleted.
 
     """
-    if running.exists():
-        shutil.rmtree(running)
-    running.mkdir(parents=True, mode=0o700)
+    begin(running)
     for entry in imported.iterdir():
         if entry.name in _NEVER_REWRITTEN:
             shutil.copytree(entry, running / entry.name, copy_function=_link_or_copy)

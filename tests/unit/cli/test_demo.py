@@ -12,7 +12,7 @@ import pytest
 
 from cds.cli.demo_hospital import DemoPlaces, demo_registration, shared_secrets
 from cds.cli.demo_processes import children, refuse_taken_port, run_to_end
-from cds.cli.demo_state import fresh_copy
+from cds.cli.demo_state import begin, fingerprint, fresh_copy, is_complete, mark_complete
 from cds.domain.errors import CdsError, Reason
 
 if TYPE_CHECKING:
@@ -114,3 +114,18 @@ def test_state_when_copied_afresh_keeps_the_library_and_drops_the_run_before(
     assert (running / "blobs" / "00" / "picture").read_bytes() == b"picture"
     assert not (running / "left-over").exists()
     assert stat.S_IMODE(running.stat().st_mode) == 0o700
+
+
+def test_folder_when_made_by_other_code_is_not_complete(tmp_path: Path) -> None:
+    code, made = tmp_path / "code", tmp_path / "made"
+    code.mkdir()
+    (code / "maker.py").write_text("first")
+    begin(made)
+    first = fingerprint([code])
+    assert not is_complete(made, first)
+    mark_complete(made, first)
+    assert is_complete(made, first)
+    (code / "maker.py").write_text("second")
+    assert not is_complete(made, fingerprint([code]))
+    begin(made)
+    assert not is_complete(made, first)
