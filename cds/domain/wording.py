@@ -240,6 +240,30 @@ def outcome_sentence(
     )
 
 
+def missing_sentences(phrases: tuple[str, ...]) -> tuple[str, ...]:
+    """Return what was not used, as one or two sentences.
+
+    Parameters
+    ----------
+    phrases
+        For example ``Lactate (none within 6 h of the film)`` or ``NT-proBNP (none)``.
+
+    Examples
+    --------
+    >>> missing_sentences(("Lactate (none within 6 h of the film)", "NT-proBNP (none)"))
+    ('Not used: lactate (none within 6 h of the film).', 'None in the record: NT-proBNP.')
+
+    """
+    absent = [lower_first(p.removesuffix(" (none)")) for p in phrases if p.endswith(" (none)")]
+    others = [lower_first(p) for p in phrases if not p.endswith(" (none)")]
+    sentences = []
+    if others:
+        sentences.append(f"Not used: {', '.join(others)}.")
+    if absent:
+        sentences.append(f"None in the record: {', '.join(absent)}.")
+    return tuple(sentences)
+
+
 def abstention_sentence(best_similarity: float | None, similarity_limit: float) -> str:
     """Return what is said when nothing comparable exists.
 

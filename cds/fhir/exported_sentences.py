@@ -61,8 +61,7 @@ def report_sentences(report: CaseReport) -> tuple[str, ...]:
     if report.composition_guard:
         sentences.append(report.composition_guard)
     sentences.extend(finding_sentence(statement) for statement in report.findings)
-    if report.inputs_missing:
-        sentences.append(f"Not used: {', '.join(report.inputs_missing)}.")
+    sentences.extend(wording.missing_sentences(report.inputs_missing))
     sentences.append(report.priority_sentence)
     return tuple(sentence for sentence in sentences if sentence)
 

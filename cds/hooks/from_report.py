@@ -159,9 +159,7 @@ def _detail(kind: CardKind, subject: CardSubject) -> str:
     ]
     if kind is CardKind.READY and subject.report is not None:
         lines += _comparison_lines(subject.report)
-    missing = _missing(subject)
-    if missing:
-        lines.append("Not used:\n" + "\n".join(f"- {_escaped(item)}" for item in missing))
+    lines += [_escaped(sentence) for sentence in wording.missing_sentences(_missing(subject))]
     lines.append(_escaped(f"Record read: {date_time_text(subject.data_at, time_zone=zone)}."))
     lines += [_escaped(NO_FINDING_NAMED), _escaped(INTENDED_USE)]
     return "\n\n".join(lines)

@@ -122,6 +122,7 @@ class StudyPage:
     computed_at: str
     data_at: str
     missing: tuple[str, ...]
+    not_used: tuple[str, ...]
 
     def __repr__(self) -> str:
         return "StudyPage(<redacted>)"
@@ -173,6 +174,7 @@ def study_page(
         computed_at=time_text(report.created_at, zone) if report else "",
         data_at=time_text(analysis.context.read_at, zone),
         missing=analysis.context.missing,
+        not_used=wording.missing_sentences(report.inputs_missing) if report else (),
     )
 
 

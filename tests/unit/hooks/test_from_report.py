@@ -32,7 +32,7 @@ def test_card_when_its_kind_has_no_sentence_is_refused(kind: CardKind) -> None:
 def test_card_when_not_assessed_says_what_could_not_be_read() -> None:
     card = card_from_subject(CardKind.NOT_ASSESSED, a_subject(), card_uuid=CARD_UUID)
     assert card.detail is not None
-    assert "- Observation: the EHR answered 503" in card.detail
+    assert "Not used: observation: the EHR answered 503." in card.detail
     assert "Stage of use: research." in card.detail
     assert card.links[0].app_context == '{"study":"2.25.1"}'
 

@@ -105,7 +105,7 @@ def test_page_of_a_comparison_holds_every_sentence_verbatim(door: Door) -> None:
         *(statement.sentence for statement in report.findings),
         *(statement.sentence for statement in report.outcomes),
         *report.states_at_film,
-        *report.inputs_missing,
+        *wording.missing_sentences(report.inputs_missing),
         "Total protein 68 g/dL (not plausible; unit?)",
     ]
     for sentence in sentences:
