@@ -65,7 +65,7 @@ def test_card_when_ready_says_what_was_compared_and_what_was_missing(door: Machi
         "Study: Chest film, 12 Nov 2026 06:41 (Asia/Kolkata), modality DX, body part CHEST.",
         "Stage of use: research, protocol P-1.",
         "31 past patients",
-        "- lactate (none within 6 h of the film)",
+        "Not used: lactate (none within 6 h of the film)",
         "Record read: 12 Nov 2026 07:05 (Asia/Kolkata).",
         "No priority suggested. This does not mean the film is normal.",
     ):
