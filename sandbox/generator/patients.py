@@ -7,7 +7,7 @@ from datetime import UTC, date, datetime, time, timedelta
 
 import numpy as np
 
-from sandbox.generator.anatomy import draw_habitus
+from sandbox.generator.anatomy import Habitus, draw_habitus
 from sandbox.generator.conditions import (
     Condition,
     Part,
@@ -148,56 +148,100 @@ class _Patient:
     seed: int
 
 
+@dataclass(frozen=True, slots=True)
+class _Person:
+    """What all films of one patient share."""
+
+    patient: _Patient
+    number: str
+    is_site_b: bool
+    part: Part
+    age_years: int
+    sex: str
+    habitus: Habitus
+    diagnosis: Diagnosis
+    is_wrong_label: bool
+    history: tuple[HistoryItem, ...]
+
+
 def _draw_series(patient: _Patient) -> list[CaseRecord]:
     """Draw all films of one patient."""
     rng = np.random.default_rng((patient.seed, patient.person))
+    person, times = _draw_person(patient, rng)
+    series: list[CaseRecord] = []
+    for index, film_at in enumerate(times):
+        earlier = series[-1].plan.signs if series else None
+        case_number = f"{person.number}-{index + 1}"
+        series.append(_draw_film(person, case_number, film_at, earlier, rng))
+    return series
+
+
+def _draw_person(
+    patient: _Patient, rng: np.random.Generator
+) -> tuple[_Person, tuple[datetime, ...]]:
+    """Draw what the films share, and when they were made."""
     condition = patient.condition
     part = draw_part(condition, rng)
     is_site_b = bool(rng.random() < parameters("conditions")["library"]["site_b_share"])
-    age, sex = (
-        draw_age(condition, rng),
-        "male" if rng.random() < condition.table["male"] else "female",
-    )
+    age = draw_age(condition, rng)
+    sex = "male" if rng.random() < condition.table["male"] else "female"
     habitus = draw_habitus(rng, sex=sex, age_years=age)
     first_at = _film_time(condition, rng)
     gaps = np.concatenate([[0.0], np.cumsum(rng.uniform(0.7, 2.5, patient.n_films - 1))])
-    times = [first_at + timedelta(minutes=int(gap * 1440)) for gap in gaps]
+    times = tuple(first_at + timedelta(minutes=int(gap * 1440)) for gap in gaps)
     diagnosis, is_wrong = _diagnosis(condition, part, times[-1], rng)
-    history = draw_history(condition, part, age, first_at, rng)
-    number = f"{'B' if is_site_b else 'A'}-{patient.number}"
-    signs: tuple[SignSpec, ...] | None = None
-    series = []
-    for index, film_at in enumerate(times):
-        state = draw_state(condition, rng)
-        view = "AP" if "ventilated" in state or rng.random() < condition.table["ap_share"] else "PA"
-        signs = film_signs(condition, part, view, rng) if signs is None else _changed(signs, rng)
-        devices = draw_devices(condition, view, rng, is_ventilated="ventilated" in state)
-        situation = LabSituation(condition, part, film_at, "ventilated" in state, is_site_b)
-        series.append(
-            CaseRecord(
-                case_number=f"{number}-{index + 1}",
-                patient_number=number,
-                person=patient.person,
-                is_site_b=is_site_b,
-                condition_key=condition.key,
-                part=part.name,
-                film_at=film_at,
-                view=view,
-                age_years=age,
-                sex=sex,
-                plan=draw_plan(
-                    rng, habitus, view=view, signs=signs, devices=devices, is_site_b=is_site_b
-                ),
-                seed=int(rng.integers(2**62)),
-                diagnosis=diagnosis,
-                is_wrong_label=is_wrong,
-                labs=draw_labs(situation, rng),
-                history=history,
-                outcomes=draw_outcomes(condition, part, film_at.date(), state, rng),
-                state_at_film=state,
-            )
-        )
-    return series
+    person = _Person(
+        patient=patient,
+        number=f"{'B' if is_site_b else 'A'}-{patient.number}",
+        is_site_b=is_site_b,
+        part=part,
+        age_years=age,
+        sex=sex,
+        habitus=habitus,
+        diagnosis=diagnosis,
+        is_wrong_label=is_wrong,
+        history=draw_history(condition, part, age, first_at, rng),
+    )
+    return person, times
+
+
+def _draw_film(
+    person: _Person,
+    case_number: str,
+    film_at: datetime,
+    earlier: tuple[SignSpec, ...] | None,
+    rng: np.random.Generator,
+) -> CaseRecord:
+    """Draw one film; its signs develop from those of the `earlier` one."""
+    condition, part, is_site_b = person.patient.condition, person.part, person.is_site_b
+    state = draw_state(condition, rng)
+    is_ventilated = "ventilated" in state
+    view = "AP" if is_ventilated or rng.random() < condition.table["ap_share"] else "PA"
+    signs = film_signs(condition, part, view, rng) if earlier is None else _changed(earlier, rng)
+    devices = draw_devices(condition, view, rng, is_ventilated=is_ventilated)
+    situation = LabSituation(condition, part, film_at, is_ventilated, is_site_b)
+    return CaseRecord(
+        case_number=case_number,
+        patient_number=person.number,
+        person=person.patient.person,
+        is_site_b=is_site_b,
+        condition_key=condition.key,
+        part=part.name,
+        film_at=film_at,
+        view=view,
+        age_years=person.age_years,
+        sex=person.sex,
+        plan=draw_plan(
+            rng, person.habitus, view=view, signs=signs, devices=devices, is_site_b=is_site_b
+        ),
+        seed=int(rng.integers(2**62)),
+        diagnosis=person.diagnosis,
+        is_wrong_label=person.is_wrong_label,
+        labs=draw_labs(situation, rng),
+        history=person.history,
+        outcomes=draw_outcomes(condition, part, film_at.date(), state, rng),
+        state_at_film=state,
+    )
 
 
 def _near_duplicate(

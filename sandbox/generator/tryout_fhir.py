@@ -226,11 +226,35 @@ def _draft_order(patient: TryoutPatient) -> Resource:
 
 
 def _imaging_study(patient: TryoutPatient) -> Resource:
+    series = _series(patient)
+    study: Resource = {
+        "resourceType": "ImagingStudy",
+        "id": f"{patient.patient_id}-study",
+        "identifier": [
+            {"system": "urn:dicom:uid", "value": f"urn:oid:{patient.study_instance_uid}"},
+            _accession(patient),
+        ],
+        "status": "available",
+        "modality": [series["modality"]],
+        "subject": _subject(patient),
+        "encounter": {"reference": f"Encounter/{patient.patient_id}-encounter"},
+        "started": _iso(patient.film_at),
+        "basedOn": [{"reference": f"ServiceRequest/{patient.patient_id}-order"}],
+        "numberOfSeries": 1,
+        "numberOfInstances": series["numberOfInstances"],
+        "description": "Chest X-ray",
+        "series": [series],
+    }
+    if not patient.table.get("without_endpoint"):
+        study["endpoint"] = [{"reference": "Endpoint/pacs"}]
+    return study
+
+
+def _series(patient: TryoutPatient) -> Resource:
     film = patient.film or {}
     modality = "CR" if film.get("monochrome1") else "DX"
     sop_class = CR_SOP_CLASS if film.get("monochrome1") else DX_SOP_CLASS
     displays = {"DX": "Digital Radiography", "CR": "Computed Radiography"}
-    coding = {"system": DCM, "code": modality, "display": displays[modality]}
     announced = int(film.get("announced", 1))
     instances = [
         {
@@ -240,37 +264,15 @@ def _imaging_study(patient: TryoutPatient) -> Resource:
         }
         for index in range(announced)
     ]
-    study: Resource = {
-        "resourceType": "ImagingStudy",
-        "id": f"{patient.patient_id}-study",
-        "identifier": [
-            {"system": "urn:dicom:uid", "value": f"urn:oid:{patient.study_instance_uid}"},
-            _accession(patient),
-        ],
-        "status": "available",
-        "modality": [coding],
-        "subject": _subject(patient),
-        "encounter": {"reference": f"Encounter/{patient.patient_id}-encounter"},
-        "started": _iso(patient.film_at),
-        "basedOn": [{"reference": f"ServiceRequest/{patient.patient_id}-order"}],
-        "numberOfSeries": 1,
+    return {
+        "uid": patient.uid("series"),
+        "number": 1,
+        "modality": {"system": DCM, "code": modality, "display": displays[modality]},
+        "description": f"Chest {film.get('view', 'PA')}",
         "numberOfInstances": announced,
-        "description": "Chest X-ray",
-        "series": [
-            {
-                "uid": patient.uid("series"),
-                "number": 1,
-                "modality": coding,
-                "description": f"Chest {film.get('view', 'PA')}",
-                "numberOfInstances": announced,
-                "bodySite": {"system": SNOMED, "code": "51185008", "display": "Thoracic structure"},
-                "instance": instances,
-            }
-        ],
+        "bodySite": {"system": SNOMED, "code": "51185008", "display": "Thoracic structure"},
+        "instance": instances,
     }
-    if not patient.table.get("without_endpoint"):
-        study["endpoint"] = [{"reference": "Endpoint/pacs"}]
-    return study
 
 
 def _report(patient: TryoutPatient) -> Resource:
