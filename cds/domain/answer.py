@@ -107,7 +107,7 @@ def compared_report(
     """
     comparable = insight.is_comparable(ranking)
     guard = insight.composition_guard(ranking.eligible) if comparable else None
-    hits = _close_enough(ranking, query) if comparable else ()
+    hits = ranking.hits if comparable else ()
     counter = insight.counter_example(hits)
     statements = insight.finding_statements(
         replace(ranking, hits=hits),
@@ -181,16 +181,6 @@ def _unanswered(
         inputs_missing=film.missing,
         set_aside=query.context.set_aside if query.context else (),
     )
-
-
-def _close_enough(ranking: Ranking, query: CaseQuery) -> tuple[Hit, ...]:
-    """Return the hits that pass the limit of the gate block."""
-
-    def gate(hit: Hit) -> float:
-        similarity = hit.image_similarity if query.frames else hit.similarity
-        return -1.0 if similarity is None else similarity
-
-    return tuple(hit for hit in ranking.hits if gate(hit) >= ranking.similarity_limit)
 
 
 def _neighbor(
