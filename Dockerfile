@@ -14,6 +14,7 @@ COPY cds ./cds
 COPY models ./models
 COPY smart_app ./smart_app
 COPY sandbox ./sandbox
+COPY fhir_profiles ./fhir_profiles
 RUN sh deploy/install.sh --prefix /opt/precedent --runtime
 
 FROM ${PYTHON_IMAGE} AS run
