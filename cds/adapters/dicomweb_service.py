@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from cds.domain.pixels import PixelFrame
     from cds.domain.study import StudyRef
 
+PEER_NAME = "The PACS"  # an EHR may serve DICOMweb from its own origin
 MAX_SEARCH_BYTES = 8 * 1024 * 1024
 MAX_INSTANCE_BYTES = 128 * 1024 * 1024
 MAX_STUDIES = 10
@@ -144,6 +145,7 @@ class DicomwebService:
             f"/instances/{instance.sop_instance_uid}"
         )
         response = self.client.get(
+            peer_name=PEER_NAME,
             url,
             deadline=self.deadline,
             headers={"Accept": ACCEPT_DICOM},
@@ -170,7 +172,10 @@ class DicomwebService:
 
     def _searcher(self) -> Any:  # noqa: ANN401  # dicomweb-client ships no types
         session = self.client.session(
-            deadline=self.deadline, credential=self.credential, max_bytes=MAX_SEARCH_BYTES
+            peer_name=PEER_NAME,
+            deadline=self.deadline,
+            credential=self.credential,
+            max_bytes=MAX_SEARCH_BYTES,
         )
         searcher = DICOMwebClient(self.root, session=session, permissive_uid=True)
         searcher.set_http_retry_params(retry=False)  # by default it waits for seconds

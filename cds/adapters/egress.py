@@ -116,6 +116,7 @@ class EgressClient:
         headers: Mapping[str, str] | None = None,
         credential: BoundCredential | None = None,
         max_bytes: int = DEFAULT_MAX_BYTES,
+        peer_name: str | None = None,
     ) -> EgressResponse:
         """Fetch `url`; only a 2xx answer comes back.
 
@@ -131,6 +132,8 @@ class EgressClient:
             Sent only if `url` has its origin.
         max_bytes
             Of the body.
+        peer_name
+            As in `session`.
 
         Raises
         ------
@@ -139,7 +142,9 @@ class EgressClient:
             UPSTREAM_FAILED, with the fact ``status`` where there was one.
 
         """
-        session = self.session(deadline=deadline, credential=credential, max_bytes=max_bytes)
+        session = self.session(
+            deadline=deadline, credential=credential, max_bytes=max_bytes, peer_name=peer_name
+        )
         return _response(session.get(url, headers=dict(headers or {})))
 
     def post_form(
@@ -182,6 +187,7 @@ class EgressClient:
         credential: BoundCredential | None = None,
         max_bytes: int = DEFAULT_MAX_BYTES,
         any_status: bool = False,
+        peer_name: str | None = None,
     ) -> EgressSession:
         """Return a `requests` session for libraries that want one; all rules hold in it.
 
@@ -195,11 +201,16 @@ class EgressClient:
             Of each body.
         any_status
             False raises for 4xx and 5xx.
+        peer_name
+            What sentences call the other side; None goes by origin, which EHR and PACS may share.
 
         """
         transport = Transport(self._policy, self._adapter, self._verify)
         bounds = Bounds(deadline, max_bytes, any_status)
-        return EgressSession(transport, bounds, credential, _peer_names(self.registration))
+        names = _peer_names(self.registration)
+        if peer_name is not None:
+            names = dict.fromkeys(names, peer_name)
+        return EgressSession(transport, bounds, credential, names)
 
 
 def _response(response: requests.Response) -> EgressResponse:

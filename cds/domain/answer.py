@@ -107,7 +107,8 @@ def compared_report(
     """
     comparable = insight.is_comparable(ranking)
     guard = insight.composition_guard(ranking.eligible) if comparable else None
-    hits = ranking.hits if comparable else ()
+    n_kept = insight.n_most_similar(ranking.eligible.n_patients, query.cutoff)
+    hits = ranking.hits[:n_kept] if comparable else ()
     counter = insight.counter_example(hits)
     statements = insight.finding_statements(
         replace(ranking, hits=hits),

@@ -13,6 +13,7 @@ from cds.domain.ranking import CompositionOfEligible, Hit, Ranking
 from cds.domain.report import FindingStatement, OutcomeStatement
 from cds.domain.statistics import direction_against, wilson_interval
 
+NEIGHBOR_SHARE = 4  # at most one eligible patient in four counts as among the most similar
 MAX_FINDINGS = 8  # a page of statements that is read, not scrolled
 MAX_OUTCOMES = 8
 DOMINANT_SHARE = 0.5  # CLINICAL 5.2
@@ -25,6 +26,21 @@ def is_comparable(ranking: Ranking) -> bool:
     return (
         ranking.best_similarity is not None and ranking.best_similarity >= ranking.similarity_limit
     )
+
+
+def n_most_similar(n_eligible: int, cutoff: int) -> int:
+    """Return how many patients are counted as the most similar ones.
+
+    At most `cutoff`, and at most a quarter of the eligible patients: half of a library is not "most
+    like this one". Never fewer than ten, below which nothing is counted.
+
+    Examples
+    --------
+    >>> [n_most_similar(n, 31) for n in (377, 56, 20)]
+    [31, 14, 10]
+
+    """
+    return min(cutoff, max(wording.MIN_PATIENTS, n_eligible // NEIGHBOR_SHARE))
 
 
 def composition_guard(eligible: CompositionOfEligible) -> str | None:
