@@ -14,6 +14,8 @@ from models.training.rows import UINT8_MAX
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from torch import nn
+
     from models.preprocessing import Preprocessing
     from models.training.mobilenet import MobileNetV2, RetrievalEncoder
 
@@ -47,12 +49,9 @@ def grey_batch(squares: NDArray[np.uint8]) -> torch.Tensor:
 
 
 def pooled_features(
-    network: MobileNetV2,
-    squares: NDArray[np.uint8],
-    preprocessing: Preprocessing,
-    generator: torch.Generator | None = None,
+    network: MobileNetV2, squares: NDArray[np.uint8], preprocessing: Preprocessing
 ) -> NDArray[np.float32]:
-    """Return the mean of the last feature map: the frozen baseline, and what projections start on.
+    """Return the mean of the last feature map: the frozen baseline.
 
     Parameters
     ----------
@@ -62,8 +61,6 @@ def pooled_features(
         Shape ``(n, h, w)``, uint8.
     preprocessing
         Gives the normalisation.
-    generator
-        Where given, each picture is augmented first.
 
     Returns
     -------
@@ -71,14 +68,46 @@ def pooled_features(
         Shape ``(n, n_features)``, float32, not scaled.
 
     """
+    features: NDArray[np.float32] = _in_batches(
+        lambda grey: network(normalised(grey, preprocessing)).mean(dim=(2, 3)), squares
+    ).numpy()
+    return features
 
-    def pooled(grey: torch.Tensor) -> torch.Tensor:
-        if generator is not None:
-            grey = augmented(grey, AugmentationRule(), generator)
-        features: torch.Tensor = network(normalised(grey, preprocessing)).mean(dim=(2, 3))
-        return features
 
-    return _in_batches(pooled, squares)
+def augmented_activations(
+    frozen: nn.Module,
+    squares: NDArray[np.uint8],
+    preprocessing: Preprocessing,
+    rule: AugmentationRule,
+    generator: torch.Generator,
+) -> NDArray[np.float16]:
+    """Augment each picture once and run the layers that are not trained.
+
+    Parameters
+    ----------
+    frozen
+        The first blocks of a network, in evaluation mode.
+    squares
+        Shape ``(n, h, w)``, uint8.
+    preprocessing
+        Gives the normalisation.
+    rule, generator
+        Of the augmentation.
+
+    Returns
+    -------
+    numpy.ndarray
+        Shape ``(n, c, h', w')``, float16: half the memory, and far finer than the augmentation.
+
+    """
+
+    def activations(grey: torch.Tensor) -> torch.Tensor:
+        changed = augmented(grey, rule, generator)
+        half: torch.Tensor = frozen(normalised(changed, preprocessing)).half()
+        return half
+
+    stored: NDArray[np.float16] = _in_batches(activations, squares).numpy()
+    return stored
 
 
 def embeddings_of(
@@ -101,7 +130,10 @@ def embeddings_of(
         Shape ``(n, d)``, float32, unit norm.
 
     """
-    return _in_batches(lambda grey: encoder(normalised(grey, preprocessing))[0], squares)
+    vectors: NDArray[np.float32] = _in_batches(
+        lambda grey: encoder(normalised(grey, preprocessing))[0], squares
+    ).numpy()
+    return vectors
 
 
 def unit_rows(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -112,12 +144,11 @@ def unit_rows(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
 
 def _in_batches(
     function: Callable[[torch.Tensor], torch.Tensor], squares: NDArray[np.uint8]
-) -> NDArray[np.float32]:
+) -> torch.Tensor:
     """Apply a function of grey batches to all pictures, without gradients."""
     with torch.no_grad():
         parts = [
             function(grey_batch(squares[start : start + _BATCH_SIZE]))
             for start in range(0, len(squares), _BATCH_SIZE)
         ]
-    vectors: NDArray[np.float32] = torch.cat(parts).numpy()
-    return vectors
+    return torch.cat(parts)

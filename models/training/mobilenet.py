@@ -134,7 +134,11 @@ class RetrievalEncoder(nn.Module):
 
     def forward(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Map ``(n, 3, h, w)`` to embeddings ``(n, d)`` and feature maps ``(n, d, h', w')``."""
-        feature_map = self.projection(self.network(images))
+        return self.projected(self.network(images))
+
+    def projected(self, features: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Map features ``(n, n_features, h', w')`` to embeddings and feature maps."""
+        feature_map = self.projection(features)
         embedding = functional.normalize(feature_map.mean(dim=(2, 3)), dim=1)
         return embedding, feature_map
 

@@ -1,4 +1,8 @@
-"""Two steps: fit the projection on frozen features, then fine-tune the late layers with it."""
+"""Two steps: fit the projection on frozen features, then fine-tune the late layers with it.
+
+Both read stored activations of augmented views: the layers that keep their weights, which take most
+of the time, run once per view and not once per epoch.
+"""
 
 from __future__ import annotations
 
@@ -10,10 +14,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch.nn import functional
 
-from models.training.augmentation import AugmentationRule, augmented
-from models.training.features import grey_batch, normalised, pooled_features
+from models.training.augmentation import AugmentationRule
+from models.training.features import augmented_activations
 from models.training.labels import LabelSpace
 from models.training.objective import Objective
 from models.training.rows import Row
@@ -37,9 +40,9 @@ class Recipe:
     n_epochs
         Passes of the fine-tune over the training pictures.
     n_projection_epochs
-        Passes of the first step, over stored features: seconds.
+        Passes of the first step.
     n_stored_views
-        Augmented views per picture whose features are stored for the first step.
+        Augmented views per picture, of which each pass draws one.
     seed
         Of batches, augmentation and heads.
     batch_size
@@ -130,6 +133,7 @@ def train(
 
     """
     run = _Run(encoder, training_set, preprocessing, recipe)
+    run.store_views()
     after_epoch(0, run.fit_projection(), encoder)
     averaged = run.fine_tune(after_epoch)
     averaged.eval()
@@ -152,6 +156,9 @@ class _Run:
         self.training_set = training_set
         self.preprocessing = preprocessing
         self.recipe = recipe
+        self.frozen = encoder.network.blocks[: recipe.n_frozen_blocks]
+        self.late = encoder.network.blocks[recipe.n_frozen_blocks :]
+        self.stored = torch.empty(0)
         self.objective = Objective(
             training_set.spaces,
             encoder.projection.out_channels,
@@ -159,25 +166,34 @@ class _Run:
             head_weight=recipe.head_weight,
         )
 
-    def fit_projection(self) -> float:
-        """Fit projection and heads on stored features of augmented views; return the last loss."""
+    def store_views(self) -> None:
+        """Augment every picture several times and run the frozen blocks on each view."""
         views = [
-            pooled_features(
-                self.encoder.network, self.training_set.squares, self.preprocessing, source
+            augmented_activations(
+                self.frozen,
+                self.training_set.squares,
+                self.preprocessing,
+                self.recipe.augmentation,
+                self.generator,
             )
-            for source in (None, *[self.generator] * self.recipe.n_stored_views)
+            for _ in range(self.recipe.n_stored_views)
         ]
-        stored = torch.from_numpy(np.stack(views, axis=1))
-        _start_on_principal_axes(self.encoder, views[0])
+        self.stored = torch.from_numpy(np.stack(views, axis=1))
+
+    def fit_projection(self) -> float:
+        """Fit projection and heads on features of the untouched network; return the last loss."""
+        with torch.no_grad():
+            parts = [self.late(_floats(part.flatten(0, 1))) for part in self.stored.split(16)]
+            pooled = torch.cat([part.mean(dim=(2, 3)) for part in parts])
+        _start_on_principal_axes(self.encoder, pooled.numpy())
+        features = pooled.reshape(*self.stored.shape[:2], -1, 1, 1)
         parameters = [*self.encoder.projection.parameters(), *self.objective.parameters()]
         optimizer = torch.optim.AdamW(
             parameters, lr=self.recipe.projection_rate, weight_decay=self.recipe.weight_decay
         )
 
         def drawn(batch: NDArray[np.intp]) -> torch.Tensor:
-            chosen = torch.randint(stored.shape[1], (len(batch),), generator=self.generator)
-            features = stored[torch.from_numpy(batch), chosen][:, :, None, None]
-            return functional.normalize(self.encoder.projection(features).flatten(1))
+            return self.encoder.projected(self._views_of(features, batch))[0]
 
         loss = math.nan
         for _ in range(self.recipe.n_projection_epochs):
@@ -187,9 +203,9 @@ class _Run:
     def fine_tune(
         self, after_epoch: Callable[[int, float, RetrievalEncoder], None]
     ) -> RetrievalEncoder:
-        """Train late layers, projection and heads on fresh views; return the running average."""
+        """Train late layers, projection and heads; return the running average."""
         recipe = self.recipe
-        self.encoder.network.blocks[: recipe.n_frozen_blocks].requires_grad_(requires_grad=False)
+        self.frozen.requires_grad_(requires_grad=False)
         optimizer = self._optimizer()
         n_steps = recipe.n_epochs * sum(1 for _ in self._batches())
         schedule = torch.optim.lr_scheduler.LambdaLR(
@@ -201,10 +217,8 @@ class _Run:
         averaged: RetrievalEncoder = average.module
 
         def drawn(batch: NDArray[np.intp]) -> torch.Tensor:
-            grey = grey_batch(self.training_set.squares[batch])
-            changed = augmented(grey, recipe.augmentation, self.generator)
-            embeddings: torch.Tensor = self.encoder(normalised(changed, self.preprocessing))[0]
-            return embeddings
+            views = _floats(self._views_of(self.stored, batch))
+            return self.encoder.projected(self.late(views))[0]
 
         def after_step() -> None:
             schedule.step()
@@ -213,6 +227,11 @@ class _Run:
         for epoch in range(1, recipe.n_epochs + 1):
             after_epoch(epoch, self._epoch(drawn, optimizer, after_step), averaged)
         return averaged
+
+    def _views_of(self, stored: torch.Tensor, batch: NDArray[np.intp]) -> torch.Tensor:
+        """Draw one stored view ``(n, views, ...)`` of each picture of a batch."""
+        chosen = torch.randint(stored.shape[1], (len(batch),), generator=self.generator)
+        return stored[torch.from_numpy(batch), chosen]
 
     def _epoch(
         self,
@@ -256,6 +275,11 @@ class _Run:
             batches += [(source, part) for part in np.array_split(members[order], n_parts)]
         for number in torch.randperm(len(batches), generator=self.generator).tolist():
             yield batches[number]
+
+
+def _floats(half: torch.Tensor) -> torch.Tensor:
+    """Return stored activations as the layers take them."""
+    return half.float().contiguous(memory_format=torch.channels_last)
 
 
 def _start_on_principal_axes(encoder: RetrievalEncoder, features: NDArray[np.float32]) -> None:
