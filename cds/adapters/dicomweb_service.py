@@ -145,12 +145,12 @@ class DicomwebService:
             f"/instances/{instance.sop_instance_uid}"
         )
         response = self.client.get(
-            peer_name=PEER_NAME,
             url,
             deadline=self.deadline,
             headers={"Accept": ACCEPT_DICOM},
             credential=self.credential,
             max_bytes=MAX_INSTANCE_BYTES,
+            peer_name=PEER_NAME,
         )
         parts = parts_of(response.body, response.headers.get("Content-Type", ""))
         if len(parts) != 1:
