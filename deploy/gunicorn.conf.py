@@ -7,6 +7,7 @@ another number of workers: WEB_CONCURRENCY, which gunicorn reads itself.
 
 from __future__ import annotations
 
+import logging
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -35,6 +36,16 @@ limit_request_line = 8190
 def post_worker_init(worker: Worker) -> None:
     """Give each worker its own connections and decoder before the first call arrives."""
     worker.app.callable.extensions["precedent.engine"].prepare_worker()
+
+
+def worker_exit(_server: Arbiter, _worker: Worker) -> None:
+    """Leave at once when all is said.
+
+    onnxruntime 1.31.1 starts a thread at import. It lives in the master only, so its teardown hangs
+    or aborts in a forked worker: seen on a bare import, a fork and `sys.exit`, 2026-11.
+    """
+    logging.shutdown()
+    os._exit(0)
 
 
 def on_starting(server: Arbiter) -> None:
