@@ -197,6 +197,7 @@ class _Demo:
             "Precedent",
             [sys.executable, *gunicorn, "smart_app.wsgi:app"],
             self._environment(self._settings.state_dir),
+            stop_signal=signal.SIGINT,  # gunicorn's quick end; SIGTERM waits for idle connections
         )
         servers.wait_until_answers(
             self._places.ehr_port, "/ehr/sign-in", patience_s=READY_PATIENCE_S

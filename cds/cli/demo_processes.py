@@ -37,12 +37,15 @@ class Child:
         What a person calls it.
     log_path
         File that takes its output.
+    stop_signal
+        What ends it at once and in order.
 
     """
 
     name: str
     log_path: Path
     process: subprocess.Popen[bytes]
+    stop_signal: signal.Signals
 
     def last_lines(self) -> str:
         """Return the end of its log."""
@@ -57,7 +60,14 @@ class Children:
     log_dir: Path
     running: list[Child] = field(default_factory=list)
 
-    def start(self, name: str, command: Sequence[str], environment: Mapping[str, str]) -> Child:
+    def start(
+        self,
+        name: str,
+        command: Sequence[str],
+        environment: Mapping[str, str],
+        *,
+        stop_signal: signal.Signals = signal.SIGTERM,
+    ) -> Child:
         """Start a process whose output goes to a log file."""
         log_path = self.log_dir / f"{name}.log"
         with log_path.open("wb") as log:
@@ -69,7 +79,7 @@ class Children:
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
             )
-        child = Child(name, log_path, process)
+        child = Child(name, log_path, process, stop_signal)
         self.running.append(child)
         return child
 
@@ -114,12 +124,12 @@ class Children:
     def stop(self) -> None:
         """Ask every process to end, and end it if it does not."""
         for child in reversed(self.running):
-            child.process.send_signal(signal.SIGINT)  # gunicorn stops at once, without grace
+            child.process.send_signal(child.stop_signal)
         for child in reversed(self.running):
             try:
                 child.process.wait(STOP_PATIENCE_S)
             except subprocess.TimeoutExpired:
-                child.process.kill()
+                os.killpg(child.process.pid, signal.SIGKILL)  # with the workers that it forked
                 child.process.wait()
         self.running.clear()
 

@@ -62,7 +62,7 @@ def demo(tmp_path_factory: pytest.TempPathFactory, chromium: str) -> Iterator[De
         _wait_until_ready(process, app_port, log_path)
         yield Demo(f"http://localhost:{ehr_port}", f"http://127.0.0.1:{app_port}", state)
     finally:
-        process.send_signal(signal.SIGINT)
+        process.send_signal(signal.SIGTERM)
         process.wait(30)
         _keep_logs(state)
 
