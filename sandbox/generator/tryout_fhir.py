@@ -201,6 +201,7 @@ def _order(patient: TryoutPatient) -> Resource:
         "code": _concept(LOINC, "30745-4", "XR Chest Views"),
         "subject": _subject(patient),
         "encounter": {"reference": f"Encounter/{patient.patient_id}-encounter"},
+        "occurrenceDateTime": _iso(patient.film_at),
         "authoredOn": _iso(patient.film_at - timedelta(minutes=35)),
         "requester": {"reference": "Practitioner/u-ward"},
     }
