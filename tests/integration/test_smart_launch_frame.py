@@ -102,7 +102,8 @@ def test_launch_in_a_frame_works_when_third_party_cookies_are_blocked(
         assert frame.locator(".query img").evaluate(seen)
         assert frame.locator(".card img").first.evaluate(seen)
         frame.get_by_label("Labs and history only").check()
-        frame.get_by_role("button", name="Compare").click()
+        with page.expect_response(lambda answer: "record" in answer.url):
+            frame.get_by_role("button", name="Compare").click()
         frame.locator("input[value=record]:checked").wait_for()
         assert engine.analysed[-1][2].image == 0.0
         keys = {cookie.get("partitionKey") for cookie in page.context.cookies()}
