@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from cds.adapters.case_library import IndexedCaseLibrary
 from cds.adapters.dicom_files import frames_from_file, start_decoding_process
@@ -25,7 +28,7 @@ from cds.domain.errors import CdsError, Reason
 from cds.domain.generation import IndexPassport
 from cds.domain.launch import LaunchAnalysis, StudyHint
 from cds.domain.pixels import PixelFrame
-from cds.domain.query import BlockWeights
+from cds.domain.query import BlockWeights, CaseQuery
 from cds.domain.registration import EhrRegistration
 from cds.domain.secrecy import SecretText
 from cds.domain.study import StudyRef
@@ -49,6 +52,7 @@ from models.shipped import shipped_encoder
 
 SOFTWARE = "precedent-cds"
 INDEX_FOLDER = "index"
+WARM_UP_SIDE_PX = 512
 
 
 @dataclass(frozen=True, slots=True)
@@ -240,10 +244,19 @@ class Engine:
         return passport
 
     def prepare_worker(self) -> None:
-        """Make a forked worker ready: own database connections, own decoder, index in memory."""
+        """Make a forked worker ready: own database connections, own decoder, everything warm.
+
+        Noise is decoded, embedded and ranked once, so that the first call of a person does not pay
+        for the first use of decoder, encoder and index. Nothing of it is kept.
+        """
         self.storage.engine.dispose(close=False)
         start_decoding_process()
-        self._checked("index", self.passport, "")
+        noise = np.random.default_rng(0).random((WARM_UP_SIDE_PX, WARM_UP_SIDE_PX))
+        frame = PixelFrame(noise.astype(np.float32), content_sha256="")
+        with suppress(CdsError):  # without an index the readiness check says so
+            frames = self.frames_from_file(to_png(frame)[2])
+            query = CaseQuery("warm-up", "warm-up", self.clock.now(), None, None, frames)
+            self.analyst.for_pictures(query)
 
     def ready(self) -> tuple[ReadinessCheck, ...]:
         """Return every check of readiness, cheapest first."""
