@@ -13,7 +13,7 @@ from cds.adapters.usearch_index import TARGET_RECALL, UsearchIndex
 
 N_VECTORS, DIMENSION, N_CLUSTERS = 100_000, 256, 1_000
 N_QUERIES, CUTOFF, THREADS, ROUNDS = 2_000, 10, 2, 7
-EXPANSIONS = (16, 20, 24, 28, 32, 40, 48, 64, 80, 96, 128, 192, 256, 384, 512)
+EXPANSIONS = (16, 20, 24, 26, 28, 30, 32, 36, 40, 48, 64, 80, 96, 128, 192, 256, 384, 512)
 
 
 def clustered(n: int, rng: np.random.Generator, centres: np.ndarray) -> np.ndarray:
