@@ -14,12 +14,13 @@ from weakref import WeakKeyDictionary
 from requests.adapters import HTTPAdapter
 from urllib3 import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.connection import HTTPConnection, HTTPSConnection
+from urllib3.exceptions import ConnectTimeoutError
 
 from cds.adapters.egress_policy import origin_of
 from cds.domain.errors import CdsError, Reason
 
 if TYPE_CHECKING:
-    from requests import PreparedRequest
+    from requests import PreparedRequest, Response
     from urllib3.response import HTTPResponse
 
     from cds.adapters.egress_policy import EgressPolicy
@@ -56,6 +57,15 @@ class PinnedAdapter(HTTPAdapter):
         self._resolve = resolve
         self._resolved: dict[tuple[str, int], tuple[float, str]] = {}
         super().__init__(pool_connections=POOL_SIZE, pool_maxsize=POOL_SIZE, max_retries=0)
+
+    def send(self, request: PreparedRequest, *args: Any, **kwargs: Any) -> Response:  # noqa: ANN401  # requests' own
+        """Send a request; once its time is up no byte of it, and no credential, leaves.
+
+        The second of the two timeouts bounds everything from here on: looking up the name,
+        connecting, the handshake and the answer, each of which knows only a timeout of its own.
+        """
+        _BOUND.until_s = time.monotonic() + float(kwargs["timeout"][1])
+        return super().send(request, *args, **kwargs)
 
     def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401  # requests' own
         """Make connection pools whose connections are bounded as a whole."""
@@ -177,14 +187,54 @@ def _watched(
     return response
 
 
+class _Bound(threading.local):
+    """When the exchange of this thread is over, on the monotonic clock."""
+
+    until_s: float = 0.0
+
+    def left_s(self) -> float:
+        return self.until_s - time.monotonic()
+
+    def check(self, connection: HTTPConnection) -> None:
+        """Refuse to go on after the time is up.
+
+        Raises
+        ------
+        ConnectTimeoutError
+            Before anything of the request was sent.
+
+        """
+        if self.left_s() <= 0:
+            raise ConnectTimeoutError(connection, "The time was up before the request was sent.")
+
+
+_BOUND = _Bound()
+
+
 class _BoundedConnection(HTTPConnection):
+    def connect(self) -> None:
+        super().connect()
+        _BOUND.check(self)
+
+    def request(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401  # urllib3's own
+        _BOUND.check(self)
+        super().request(*args, **kwargs)
+
     def getresponse(self) -> HTTPResponse:  # type: ignore[override]  # urllib3's own answer class
-        return _watched(self.sock, float(self.timeout or 0.0), super().getresponse)
+        return _watched(self.sock, max(_BOUND.left_s(), 0.0), super().getresponse)
 
 
 class _BoundedTlsConnection(HTTPSConnection):
+    def connect(self) -> None:
+        super().connect()
+        _BOUND.check(self)
+
+    def request(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401  # urllib3's own
+        _BOUND.check(self)
+        super().request(*args, **kwargs)
+
     def getresponse(self) -> HTTPResponse:  # type: ignore[override]  # urllib3's own answer class
-        return _watched(self.sock, float(self.timeout or 0.0), super().getresponse)
+        return _watched(self.sock, max(_BOUND.left_s(), 0.0), super().getresponse)
 
 
 class _BoundedPool(HTTPConnectionPool):

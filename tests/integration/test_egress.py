@@ -226,6 +226,40 @@ def test_no_request_starts_after_the_deadline(server: LocalServer) -> None:
     assert server.asked == []
 
 
+def test_token_does_not_leave_after_the_deadline_when_the_name_resolves_slowly(
+    server: LocalServer,
+) -> None:
+    def slow(_host: str, _port: int) -> tuple[str, ...]:
+        time.sleep(0.5)
+        return ("127.0.0.1",)
+
+    url = f"http://ehr.example.invalid:{server.port}"
+    token = bearer(TOKEN, url)
+    error = refusal(
+        a_client(url, resolve=slow), f"{url}/fhir/x", deadline=TimeLeft(0.2), credential=token
+    )
+    assert error.reason == Reason.DEADLINE
+    assert server.asked == []
+
+
+def test_kept_connection_is_not_used_after_the_deadline_when_the_name_resolves_slowly(
+    server: LocalServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("cds.adapters.egress_transport.RESOLVED_FOR_S", 0.0)
+    waits = itertools.chain([0.0], itertools.repeat(0.5))
+
+    def ever_slower(_host: str, _port: int) -> tuple[str, ...]:
+        time.sleep(next(waits))
+        return ("127.0.0.1",)
+
+    url = f"http://ehr.example.invalid:{server.port}"
+    client = a_client(url, resolve=ever_slower)
+    client.get(f"{url}/fhir/first", deadline=TimeLeft(5))
+    error = refusal(client, f"{url}/fhir/x", deadline=TimeLeft(0.2), credential=bearer(TOKEN, url))
+    assert error.reason == Reason.DEADLINE
+    assert [asked.path for asked in server.asked] == ["/fhir/first"]
+
+
 def test_server_that_is_down_is_upstream_failed(server: LocalServer) -> None:
     with a_server(lambda _: Reply()) as gone:
         url = gone.url
