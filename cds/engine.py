@@ -30,8 +30,10 @@ from cds.domain.launch import LaunchAnalysis, StudyHint
 from cds.domain.pixels import PixelFrame
 from cds.domain.query import BlockWeights, CaseQuery
 from cds.domain.registration import EhrRegistration
+from cds.domain.report import CaseReport
 from cds.domain.secrecy import SecretText
 from cds.domain.study import StudyRef
+from cds.domain.uploaded import UploadedPicture, query_of_upload
 from cds.library.index_building import EmbeddedCase, EncoderIdentity, build_generation
 from cds.library.picture_preparation import to_png
 from cds.pipeline import Tools
@@ -137,6 +139,29 @@ class Engine:
         return self.analyst.for_launch(
             access, study_hint=study_hint, weights=weights, deadline=deadline
         )
+
+    def analyse_upload(self, upload: UploadedPicture, registration: EhrRegistration) -> CaseReport:
+        """Compare a picture that a user brought along; bound to no patient, and nothing is kept.
+
+        Raises
+        ------
+        CdsError
+            What `frames_from_file` and `Analyst.for_pictures` raise; IMAGE_UNSUPPORTED where
+            the image module is off.
+
+        """
+        if not (self.settings.image_module and registration.image_module):
+            raise CdsError(Reason.IMAGE_UNSUPPORTED, "The image module is switched off.")
+        frames = self.frames_from_file(upload.content, view_position=upload.view_position)
+        query = query_of_upload(
+            upload,
+            frames,
+            registration,
+            as_of=self.clock.now(),
+            weights=BlockWeights(self.settings.image_weight),
+            cutoff=self.settings.cutoff,
+        )
+        return self.analyst.for_pictures(query)
 
     def query_picture_png(
         self, access: FhirAccess, study: StudyRef, *, deadline: Deadline

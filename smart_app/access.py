@@ -16,6 +16,7 @@ from smart_app.launch.clinician_session import ClinicianSession
 from smart_app.launch.cookies import read_cookie, session_cookie
 
 WINDOW_PARAMETER = "w"
+WINDOW_BLUEPRINTS = frozenset({"study", "upload"})
 SESSION_ENDED = (
     "There is no open session in this window: it has ended, or the app was not started from a "
     "chart. Open the patient's chart in the EHR and start the app from there."
@@ -51,8 +52,15 @@ def keep_session(session: ClinicianSession) -> None:
     g.clinician_session = session
 
 
+def keep_window(endpoint: str, values: dict[str, object]) -> None:
+    """Put the window's handle into each address that needs its session (`url_defaults`)."""
+    if endpoint.partition(".")[0] in WINDOW_BLUEPRINTS and WINDOW_PARAMETER not in values:
+        values[WINDOW_PARAMETER] = current_session().window
+
+
 def _read_session(_arguments: dict[str, Any]) -> None:
-    window = request.values.get(WINDOW_PARAMETER, "")
+    # The address first: a body is not read before it is known whose it is, nor under whose limit.
+    window = request.args.get(WINDOW_PARAMETER) or request.form.get(WINDOW_PARAMETER, "")
     session_id = read_cookie(request, session_cookie(window, is_https=is_https()))
     engine = app_engine()
     record = engine.sessions.read(session_id) if session_id else None

@@ -7,7 +7,9 @@ from typing import Protocol, cast
 from cds.domain.launch import LaunchAnalysis, StudyHint
 from cds.domain.query import BlockWeights
 from cds.domain.registration import EhrRegistration
+from cds.domain.report import CaseReport
 from cds.domain.study import StudyRef
+from cds.domain.uploaded import UploadedPicture
 from cds.ports import Deadline, FhirAccess
 from cds.web.engine_surface import MachineEngine, SmartEndpoints, current_engine
 from smart_app.launch.session_store import SessionStore
@@ -84,6 +86,10 @@ class LaunchEngine(MachineEngine, Protocol):
 
         Without a hint a study is only chosen if it is the only one.
         """
+        ...
+
+    def analyse_upload(self, upload: UploadedPicture, registration: EhrRegistration) -> CaseReport:
+        """Compare a picture that the user brought along; bound to no patient, nothing is kept."""
         ...
 
     def query_picture_png(

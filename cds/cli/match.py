@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.table import Table
 
 from cds.domain import wording
-from cds.domain.dates import PartialDate
+from cds.domain.dates import birth_date_at_age
 from cds.domain.errors import CdsError, Reason
 from cds.domain.facts import Measurement, SetAside
 from cds.domain.lab_catalogue import normalise
@@ -89,7 +89,7 @@ def record_from_json(text: str, *, as_of: datetime) -> ClinicalContext:
             normalise(str(entry["code"]), float(entry["value"]), entry.get("unit"))
             for entry in document.get("labs", [])
         ]
-        born = _birth_date(int(age), as_of) if age is not None else None
+        born = birth_date_at_age(int(age), as_of) if age is not None else None
     except (ValueError, KeyError, TypeError, AttributeError):
         raise CdsError(
             Reason.INVALID_REQUEST, "The labs file is not as `precedent match --help` describes it."
@@ -122,10 +122,6 @@ def _query(engine: Engine, arguments: argparse.Namespace) -> CaseQuery:
         cutoff=arguments.cutoff or engine.settings.cutoff,
         own_identifiers=((arguments.collection, arguments.patient),) if arguments.patient else (),
     )
-
-
-def _birth_date(age_years: int, as_of: datetime) -> PartialDate:
-    return PartialDate(as_of.year - age_years, as_of.month, min(as_of.day, 28))
 
 
 def print_report(report: CaseReport, console: Console) -> None:

@@ -95,6 +95,18 @@ class PartialDate:
         return text
 
 
+def birth_date_at_age(age_years: int, on: datetime) -> PartialDate:
+    """Return a birth date that gives this age on that day, where only the age is known.
+
+    Examples
+    --------
+    >>> birth_date_at_age(18, datetime(2026, 3, 31, tzinfo=UTC)).age_years_at(date(2026, 3, 31))
+    18
+
+    """
+    return PartialDate(on.year - age_years, on.month, min(on.day, 28))
+
+
 def _completed_years(born: date, on: date) -> int:
     return on.year - born.year - ((on.month, on.day) < (born.month, born.day))
 

@@ -11,7 +11,7 @@ from flask import Blueprint, Response, g, make_response, render_template, reques
 from cds.domain import wording
 from cds.domain.errors import CdsError, Reason
 from cds.domain.registration import EhrRegistration, Stage
-from cds.web.errors import STATUS_OF
+from cds.web.errors import STATUS_OF, HttpRefusalError
 from cds.web.headers import page_content_security_policy
 from smart_app.engine_port import app_engine
 
@@ -100,7 +100,15 @@ def refusal_page(error: CdsError) -> Response:
         status=status,
         title=TITLES.get(error.reason, DEFAULT_TITLE),
         sentence=error.sentence,
-        advice=ADVICE.get(error.reason) if request.blueprint == "study" else None,
+        advice=ADVICE.get(error.reason) if request.blueprint in {"study", "upload"} else None,
+    )
+
+
+def http_refusal_page(error: HttpRefusalError) -> Response:
+    """Return the page of a refusal that only HTTP knows, for example a body that is too large."""
+    log.info("page-refused", extra={"reason": "http", "status": error.status})
+    return page_response(
+        "error.html", status=error.status, title="Not accepted", sentence=error.sentence
     )
 
 
@@ -130,5 +138,6 @@ def page_blueprint(name: str, import_name: str) -> Blueprint:
     """Return a blueprint that answers its refusals with pages instead of OperationOutcomes."""
     blueprint = Blueprint(name, import_name)
     blueprint.register_error_handler(CdsError, refusal_page)
+    blueprint.register_error_handler(HttpRefusalError, http_refusal_page)
     blueprint.register_error_handler(Exception, unexpected_page)
     return blueprint

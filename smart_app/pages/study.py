@@ -12,17 +12,18 @@ from cds.web.deadline import TimeLimit
 from cds.web.report_resources import resource_of
 from cds.web.wire import fhir_response
 from smart_app.access import (
-    WINDOW_PARAMETER,
     clinician_session,
     current_access,
     current_registration,
     current_session,
     keep_session,
+    keep_window,
 )
 from smart_app.engine_port import app_engine
 from smart_app.launch.clinician_session import ShownReport, hint_of, study_of
+from smart_app.pages.answer_parts import picture_keys
 from smart_app.pages.errors import page_blueprint, page_response
-from smart_app.pages.study_page import StudyPage, picture_keys, shows_query_picture, study_page
+from smart_app.pages.study_page import StudyPage, shows_query_picture, study_page
 from smart_app.pages.weights import chosen_weights, weight_choices
 
 PAGE_LIMIT_S = 30.0  # a person waits; the hook's budget does not hold here
@@ -31,13 +32,7 @@ STUDY_PARAMETER = "study"
 WEIGHTS_PARAMETER = "weights"
 
 study_pages = page_blueprint("study", __name__)
-
-
-@study_pages.url_defaults
-def keep_window(endpoint: str, values: dict[str, object]) -> None:
-    """Put the window's handle into each address of this blueprint."""
-    if endpoint.startswith("study.") and WINDOW_PARAMETER not in values:
-        values[WINDOW_PARAMETER] = current_session().window
+study_pages.url_defaults(keep_window)
 
 
 @study_pages.get("/app/study")
@@ -59,7 +54,7 @@ def study() -> Response:
         session=current_session(),
         weights=weights,
         weight_choices=weight_choices(app_engine().settings),
-        case_picture=_case_picture_url,
+        case_picture=case_picture_url,
         fhir_url=_fhir_url(page),
     )
 
@@ -141,15 +136,16 @@ def _keep_shown(analysis: LaunchAnalysis) -> None:
     keep_session(session)
 
 
-def _case_picture_url(case_id: str, picture_id: str) -> str:
+def case_picture_url(case_id: str, picture_id: str) -> str:
+    """Return the address of a library picture within this window."""
     return url_for("study.case_picture", case_id=case_id, picture_id=picture_id)
 
 
 def _fhir_url(page: StudyPage) -> str | None:
     """Return where this answer is as FHIR, where the EHR has agreed to such reports."""
-    if page.report is None or current_registration().report_mode is ReportMode.OFF:
+    if page.answer is None or current_registration().report_mode is ReportMode.OFF:
         return None
-    return url_for("study.fhir_report", report_id=page.report.report_id)
+    return url_for("study.fhir_report", report_id=page.answer.report.report_id)
 
 
 def _png(content: bytes) -> Response:

@@ -12,14 +12,19 @@ from typing import Any
 import requests
 from PIL import Image
 
+from cds.adapters.dicom_files import frames_from_file
 from cds.domain.errors import CdsError, Reason
+from cds.domain.film import film_facts
+from cds.domain.fitness import check_fit
 from cds.domain.launch import LaunchAnalysis, StudyHint
-from cds.domain.query import BlockWeights
+from cds.domain.query import DEFAULT_CUTOFF, BlockWeights
 from cds.domain.registration import EhrRegistration, ReportMode, Stage
+from cds.domain.report import CaseReport
 from cds.domain.study import StudyRef
+from cds.domain.uploaded import UploadedPicture, query_of_upload
 from cds.ports import Deadline, FhirAccess
 from cds.settings import Settings
-from tests.builders.case_report import a_launch_analysis
+from tests.builders.case_report import a_case_report, a_launch_analysis
 from tests.fakes.clock import FixedClock
 from tests.fakes.engine import FakeEngine, FakeRegistrations
 from tests.fakes.session_store import MemorySessionStore
@@ -84,6 +89,10 @@ class FakeLaunchEngine(FakeEngine):
         self.analysis: LaunchAnalysis = a_launch_analysis()
         self.failure: CdsError | None = None
         self.analysed: list[tuple[FhirAccess, StudyHint | None, BlockWeights]] = []
+        self.uploads: list[tuple[UploadedPicture, EhrRegistration]] = []
+        self.upload_report: CaseReport = a_case_report(
+            report_id="0b6e2b0e-52a8-5d0c-8c3e-1d5a1c9e7a02", patient_id=None, study=None
+        )
         self.viewed: list[tuple[str, str, str, str]] = []
 
     def smart_configuration(self, registration: EhrRegistration) -> Any:
@@ -131,6 +140,22 @@ class FakeLaunchEngine(FakeEngine):
         if self.analysis.report is not None:
             self.results.save(self.analysis.report, requested_by="launch")
         return replace(self.analysis, study=study)
+
+    def analyse_upload(self, upload: UploadedPicture, registration: EhrRegistration) -> CaseReport:
+        self.uploads.append((upload, registration))
+        if self.failure is not None:
+            raise self.failure
+        frames = frames_from_file(upload.content, isolate=False)
+        query = query_of_upload(
+            upload,
+            frames,
+            registration,
+            as_of=self.clock.now(),
+            weights=BlockWeights(),
+            cutoff=DEFAULT_CUTOFF,
+        )
+        check_fit(query, film_facts(query.context, None, as_of=query.as_of))
+        return self.upload_report
 
     def query_picture_png(
         self,
