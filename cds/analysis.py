@@ -235,7 +235,7 @@ class Analyst:
             raise CdsError(Reason.MISSING_CONTEXT, "There is no record to bind the picture to.")
         frames = self.frames_of(access, query.context, query.study, deadline)
         query = replace(query, frames=frames)
-        digest = input_hash(query, film, setting.versions)
+        digest = input_hash(query, film, setting)
         stored = self._ports.results.by_input_hash(query.ehr_id, digest)
         return stored or compare(query, film, setting, self._tools)
 

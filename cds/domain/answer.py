@@ -20,6 +20,7 @@ from cds.domain.priority import suggested_priority
 from cds.domain.query import CaseQuery, Eligibility
 from cds.domain.ranking import Hit, Ranking
 from cds.domain.report import AnswerState, CaseReport, Neighbor, ReportVersions
+from cds.domain.study import StudyRef
 
 _NAMESPACE = uuid.UUID("6f1c1c5e-1f0b-5c57-9b0e-0d6c6a9f8f11")
 _SLICED = frozenset({"CT", "MR"})
@@ -35,20 +36,30 @@ class Setting:
     library_name: str
 
 
-def input_hash(query: CaseQuery, film: FilmFacts, versions: ReportVersions) -> str:
-    """Return the SHA-256 (hex) over exactly what this answer is computed from."""
-    study = query.study
+def input_hash(query: CaseQuery, film: FilmFacts, setting: Setting) -> str:
+    """Return the SHA-256 (hex) over exactly what this answer is computed from, and says.
+
+    The patient's identifiers are among it, since they decide which library cases are left out as
+    the patient's own; so are stage and study, since a kept answer repeats them.
+    """
+    versions = setting.versions
     content = {
         "ehr_id": query.ehr_id,
         "patient_id": _patient_id(query),
-        "study": [study.study_instance_uid, study.accession_number] if study else None,
+        "identifiers": sorted(query.identifiers()),
+        "study": _study_facts(query.study),
         "pictures": [frame.content_sha256 for frame in query.frames],
         "age": film.facts.age_years,
         "sex": film.facts.sex,
-        "measurements": [[m.code, m.value, m.unit] for m in film.facts.measurements],
+        "measurements": [
+            [m.code, m.value, m.unit, m.observed_at and m.observed_at.isoformat()]
+            for m in film.facts.measurements
+        ],
         "missing": film.missing,
         "image_weight": query.weights.image,
         "cutoff": query.cutoff,
+        "stage": setting.stage,
+        "library": setting.library_name,
         "versions": [
             versions.software,
             versions.encoder_hash,
@@ -57,6 +68,22 @@ def input_hash(query: CaseQuery, film: FilmFacts, versions: ReportVersions) -> s
         ],
     }
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+def _study_facts(study: StudyRef | None) -> list[object] | None:
+    """Return what an answer repeats of its study; that a human report came later is not part."""
+    if study is None:
+        return None
+    return [
+        study.study_instance_uid,
+        study.accession_number,
+        study.imaging_study_id,
+        study.modality,
+        study.body_part,
+        study.description,
+        study.started_at and study.started_at.isoformat(),
+        study.n_instances,
+    ]
 
 
 def eligibility_of(
@@ -157,7 +184,7 @@ def not_assessed_report(
 def _unanswered(
     query: CaseQuery, film: FilmFacts, setting: Setting, *, not_assessed_because: str | None
 ) -> CaseReport:
-    digest = input_hash(query, film, setting.versions)
+    digest = input_hash(query, film, setting)
     both = bool(query.frames) and bool(film.used)
     priority, sentence = suggested_priority(
         film.facts.measurements, film_at=film.film_at, not_assessed_because=not_assessed_because

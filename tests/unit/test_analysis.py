@@ -20,7 +20,7 @@ from cds.domain.patient import BusinessIdentifier, ClinicalContext, Demographics
 from cds.domain.pixels import PictureIdentity, PixelFrame
 from cds.domain.query import BlockWeights
 from cds.domain.ranking import CompositionOfEligible, Hit, Ranking
-from cds.domain.registration import EhrRegistration
+from cds.domain.registration import EhrRegistration, Stage
 from cds.domain.report import AnswerState, Priority
 from cds.domain.secrecy import SecretText
 from cds.domain.study import ReportState, StudyRef
@@ -157,6 +157,39 @@ def test_hook_asked_twice_with_equal_inputs_compares_once():
     first, second = for_hook(peers), for_hook(peers)
     assert first.report == second.report
     assert peers.ranked == 1
+
+
+@pytest.mark.parametrize(
+    ("study", "identifiers", "stage"),
+    [
+        pytest.param(STUDY, (BusinessIdentifier("MRN0", "urn:mrn"),), Stage.SILENT, id="merged"),
+        pytest.param(STUDY, (), Stage.RESEARCH, id="other-stage"),
+        pytest.param(
+            replace(STUDY, started_at=NOW - timedelta(hours=2)),
+            (),
+            Stage.SILENT,
+            id="other-time",
+        ),
+        pytest.param(
+            replace(STUDY, imaging_study_id="s9"),
+            (),
+            Stage.SILENT,
+            id="other-resource",
+        ),
+    ],
+)
+def test_hook_asked_again_about_anything_else_is_compared_anew(study, identifiers, stage):
+    peers = Peers()
+    for_hook(peers)
+    peers.studies = (study,)
+    peers.demographics = replace(
+        DEMOGRAPHICS, identifiers=(*DEMOGRAPHICS.identifiers, *identifiers)
+    )
+    access = replace(ACCESS, registration=replace(REGISTRATION, stage=stage))
+    report = for_hook(peers, access).report
+    assert peers.ranked == 2
+    assert report.study == study
+    assert report.stage == stage.value
 
 
 @pytest.mark.parametrize(
