@@ -35,6 +35,7 @@ class TokenClaims:
     patient_id: str | None
     subject: str | None
     expires_at: datetime
+    fhir_user: str | None = None
 
 
 class EhrHttp:
@@ -164,13 +165,13 @@ def _object(response: EgressResponse) -> Mapping[str, Any]:
 
 def _claims(document: Mapping[str, Any], now: datetime) -> TokenClaims:
     """Return the claims of an active token; a missing `exp` is not taken for "for ever"."""
-    expires = document.get("exp")
+    expires_at = _moment(document.get("exp"))
     is_active = document.get("active") is True
-    if not is_active or not isinstance(expires, int | float) or expires <= now.timestamp():
+    if not is_active or expires_at is None or expires_at <= now:
         raise CdsError(Reason.NOT_AUTHENTICATED, "The access token is not active.")
     texts = {
         name: value
-        for name in ("scope", "client_id", "patient", "sub")
+        for name in ("scope", "client_id", "patient", "sub", "fhirUser")
         if isinstance(value := document.get(name), str)
     }
     return TokenClaims(
@@ -178,5 +179,15 @@ def _claims(document: Mapping[str, Any], now: datetime) -> TokenClaims:
         client_id=texts.get("client_id", ""),
         patient_id=texts.get("patient"),
         subject=texts.get("sub"),
-        expires_at=datetime.fromtimestamp(expires, UTC),
+        expires_at=expires_at,
+        fhir_user=texts.get("fhirUser"),
     )
+
+
+def _moment(value: object) -> datetime | None:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    try:
+        return datetime.fromtimestamp(value, UTC)
+    except (OverflowError, OSError, ValueError):
+        return None

@@ -83,6 +83,11 @@ class TokenClaims(Protocol):
         ...
 
     @property
+    def fhir_user(self) -> str | None:
+        """Return the FHIR resource of the user, for example ``Practitioner/okafor``, or None."""
+        ...
+
+    @property
     def expires_at(self) -> datetime:
         """Return the aware UTC time after which the token is void."""
         ...

@@ -23,13 +23,13 @@ class FhirRight:
     ----------
     patient_id
         The only patient whose resources may be seen; None for a token of the whole EHR.
-    client_id
-        Who the token was issued to, for the audit trail.
+    who
+        User, where there is one, and client of the token, for the audit trail.
 
     """
 
     patient_id: str | None
-    client_id: str
+    who: str
 
 
 def fhir_token(resource_type: str, right: str) -> AccessPolicy:
@@ -86,12 +86,31 @@ def _not_active() -> CdsError:
 
 
 def _right(claims: TokenClaims, levels: frozenset[Level]) -> FhirRight:
-    if levels & {Level.USER, Level.SYSTEM}:
+    """Return the widest right that the token states beyond doubt.
+
+    A `user/` scope reaches what that user may see at the EHR, which we cannot ask: only a
+    clinician's counts, and a patient in the token's context narrows it.
+
+    Raises
+    ------
+    CdsError
+        NOT_AUTHORIZED if there is none.
+
+    """
+    who = f"{claims.subject} via {claims.client_id}" if claims.subject else claims.client_id
+    if Level.SYSTEM in levels:
         return FhirRight(None, claims.client_id)
-    if Level.PATIENT in levels and claims.patient_id:
-        return FhirRight(claims.patient_id, claims.client_id)
+    if levels and claims.patient_id:
+        return FhirRight(claims.patient_id, who)
+    if Level.USER in levels and _is_clinician(claims.fhir_user):
+        return FhirRight(None, who)
     raise CdsError(
         Reason.NOT_AUTHORIZED,
-        "The access token's scopes do not grant this.",
+        "The access token's scopes, with its patient or clinician (fhirUser), do not grant this.",
         oauth_error="insufficient_scope",
     )
+
+
+def _is_clinician(fhir_user: str | None) -> bool:
+    kind = (fhir_user or "").split("/")[-2:-1]
+    return kind in (["Practitioner"], ["PractitionerRole"])

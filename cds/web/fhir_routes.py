@@ -195,7 +195,7 @@ def _record(action: str, entity: str | None, patient_id: str | None) -> None:
             ehr_id=registration.ehr_id,
             action=action,
             outcome="success",
-            who=current_right().client_id,
+            who=current_right().who,
             patient_key=engine.keys.patient_key(registration.ehr_id, patient_id)
             if patient_id
             else None,

@@ -40,6 +40,7 @@ class FakeTokenClaims:
     patient_id: str | None
     expires_at: datetime
     subject: str | None = None
+    fhir_user: str | None = None
 
 
 @dataclass(frozen=True)

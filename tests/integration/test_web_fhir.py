@@ -40,9 +40,21 @@ class FhirDoor(MachineDoor):
         self.grant(USER_TOKEN, "user/*.read")
         self.grant(SYSTEM_TOKEN, "system/*.rs")
 
-    def grant(self, token: str, scope: str, *, patient_id: str | None = None) -> None:
+    def grant(
+        self,
+        token: str,
+        scope: str,
+        *,
+        patient_id: str | None = None,
+        fhir_user: str | None = "Practitioner/okafor",
+    ) -> None:
         self.engine.tokens[token] = FakeTokenClaims(
-            scope, "some-client", patient_id, NOW + timedelta(minutes=5)
+            scope,
+            "some-client",
+            patient_id,
+            NOW + timedelta(minutes=5),
+            subject="okafor",
+            fhir_user=fhir_user,
         )
 
     def get(self, path: str, token: str | None = PATIENT_TOKEN, **headers: str) -> TestResponse:
@@ -142,6 +154,35 @@ def test_read_when_the_token_is_for_the_whole_ehr_sees_both(door: FhirDoor, toke
         assert door.get(f"{SEARCH}/{report_id}", token=token).status_code == 200
 
 
+@pytest.mark.requirement("FHIR-COMPARTMENT")
+def test_read_when_a_user_scope_has_a_patient_in_context_sees_that_patient_only(
+    door: FhirDoor,
+) -> None:
+    door.grant("t", "user/*.rs patient/*.rs", patient_id=PATIENT_ID)
+    assert door.get(REPORT, token="t").status_code == 200
+    assert door.get(f"{SEARCH}/{OTHER_REPORT_ID}", token="t").status_code == 404
+    assert door.get(f"{SEARCH}?patient=p5", token="t").status_code == 403
+
+
+@pytest.mark.requirement("FHIR-COMPARTMENT")
+@pytest.mark.parametrize(
+    ("fhir_user", "status"),
+    [
+        ("https://ehr.example.invalid/r4/Practitioner/okafor", 200),
+        ("Practitioner/okafor", 200),
+        (None, 403),
+        ("https://ehr.example.invalid/r4/Patient/p5", 403),
+        ("RelatedPerson/r1", 403),
+        ("Patient/p5/_history/1", 403),
+    ],
+)
+def test_read_when_a_user_scope_is_no_clinicians_is_403(
+    door: FhirDoor, fhir_user: str | None, status: int
+) -> None:
+    door.grant("t", "user/*.rs", fhir_user=fhir_user)
+    assert door.get(REPORT, token="t").status_code == status
+
+
 def test_read_when_the_report_is_another_ehrs_is_404() -> None:
     door = FhirDoor(a_registration(), a_registration(ehr_id="northmere"))
     response = door.get(f"/t/northmere/fhir/DiagnosticReport/{REPORT_ID}", token=USER_TOKEN)
@@ -165,7 +206,11 @@ def test_read_when_the_authorization_server_is_down_is_502(door: FhirDoor) -> No
 def test_read_when_done_is_audited_without_the_patient(door: FhirDoor) -> None:
     door.get(REPORT)
     (event,) = door.engine.audit.events
-    assert (event.action, event.who, event.entity) == ("report.read", "some-client", REPORT_ID)
+    assert (event.action, event.who, event.entity) == (
+        "report.read",
+        "okafor via some-client",
+        REPORT_ID,
+    )
     assert event.patient_key not in {None, PATIENT_ID}
 
 
@@ -210,7 +255,7 @@ def test_read_when_another_resource_of_the_report_is_asked_by_its_id_is_404(
 
 
 def test_read_when_counts_are_small_masks_them(door: FhirDoor) -> None:
-    few = a_finding_statement(n_with=3, sentence="Of the 31, 3 had recorded heart failure.")
+    few = a_finding_statement(n_with=3, sentence="Of the 31, 3 had heart failure recorded.")
     report_id = "8f1c1c5e-1f0b-4c57-9b0e-0d6c6a9f8f33"
     door.engine.results.save(
         a_case_report(report_id=report_id, findings=(few,)), requested_by="hook"
@@ -218,7 +263,7 @@ def test_read_when_counts_are_small_masks_them(door: FhirDoor) -> None:
     report = door.get(f"{SEARCH}/{report_id}").text
     observation = door.get(f"{BASE}/Observation/{report_id}-finding-1").text
     assert "fewer than 5" in report + observation
-    assert "3 had recorded" not in report + observation
+    assert "3 had" not in report + observation
 
 
 @pytest.mark.parametrize("accept", ["application/fhir+json", "application/json", "*/*", ""])
