@@ -33,6 +33,11 @@ class SmartConfiguration(SmartEndpoints, Protocol):
         """Return what it says that it can do."""
         ...
 
+    @property
+    def authorization_response_iss_parameter_supported(self) -> bool:
+        """Tell whether its authorization answers say whose they are (RFC 9207)."""
+        ...
+
 
 class HttpAnswer(Protocol):
     """What came back; the body is bounded."""

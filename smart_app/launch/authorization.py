@@ -30,6 +30,8 @@ class PendingLaunch:
         SHA-256 (hex) of the secret in the browser's cookie: only that browser may come back.
     issuer
         Of id_tokens and of the callback's `iss` (RFC 9207).
+    sends_issuer
+        Whether the server promised that `iss`: then an answer without it is another server's.
 
     """
 
@@ -40,6 +42,7 @@ class PendingLaunch:
     token_endpoint: str
     issuer: str
     jwks_uri: str
+    sends_issuer: bool = False
 
     def to_payload(self) -> dict[str, Any]:
         """Return JSON-compatible members."""
@@ -118,6 +121,7 @@ def start_launch(
         token_endpoint=configuration.token_endpoint,
         issuer=configuration.issuer,
         jwks_uri=configuration.jwks_uri,
+        sends_issuer=configuration.authorization_response_iss_parameter_supported,
     )
     return StartedLaunch(url, state, browser_secret, pending)
 

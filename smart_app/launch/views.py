@@ -169,7 +169,7 @@ def _sign_in(
 def _check_authorization_answer(pending: PendingLaunch) -> None:
     """Refuse an error answer, and an answer of another server (RFC 9207)."""
     iss = request.args.get("iss")
-    if iss is not None and iss != pending.issuer:
+    if iss != pending.issuer and (iss is not None or pending.sends_issuer):
         raise CdsError(
             Reason.NOT_AUTHENTICATED,
             "The sign-in was answered by another server than the one that was asked. "

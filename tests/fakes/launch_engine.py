@@ -105,6 +105,9 @@ class FakeLaunchEngine(FakeEngine):
         return SimpleNamespace(
             token_endpoint=members["token_endpoint"],
             capabilities=tuple(members["capabilities"]),
+            authorization_response_iss_parameter_supported=members.get(
+                "authorization_response_iss_parameter_supported", False
+            ),
             **{name: members.get(name) for name in names},
         )
 

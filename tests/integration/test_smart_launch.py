@@ -223,6 +223,16 @@ def test_callback_with_the_right_iss_is_accepted(client: FlaskClient, server: Sm
     assert launched(client, server).status_code == 303
 
 
+def test_callback_without_the_iss_that_the_server_promised_is_refused(
+    client: FlaskClient, server: SmartServer
+) -> None:
+    server.configuration["authorization_response_iss_parameter_supported"] = True
+    answer = launched(client, server)
+    assert answer.status_code == 401
+    assert "another server" in answer.text
+    assert not [a for a in server.asked if a[1] == "/token"]
+
+
 def test_callback_with_an_error_says_what_to_do(client: FlaskClient, server: SmartServer) -> None:
     parameters = authorize(start(client, server, launch="spent"))
     assert parameters["error"] == "invalid_request"
