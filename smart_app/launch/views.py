@@ -99,7 +99,7 @@ def callback() -> Response:
         session.to_payload(),
         lifetime=timedelta(seconds=answer.expires_in_s),
     )
-    patient_key = engine.keys.patient_key(f"fhir-id:{registration.ehr_id}", answer.patient_id)
+    patient_key = engine.keys.patient_key(registration.ehr_id, answer.patient_id)
     _audit(registration.ehr_id, "login", "success", who=user.who, patient_key=patient_key)
     response = _see_other(url_for("study.study", w=session.window))
     drop_cookie(response, launch_cookie(state, is_https=is_https()))

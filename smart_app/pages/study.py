@@ -8,6 +8,7 @@ from cds.domain.errors import CdsError, Reason
 from cds.domain.launch import LaunchAnalysis, StudyHint
 from cds.domain.registration import ReportMode
 from cds.domain.study import StudyRef
+from cds.ports import AuditEvent
 from cds.web.deadline import TimeLimit
 from cds.web.report_resources import resource_of
 from cds.web.wire import fhir_response
@@ -47,6 +48,7 @@ def study() -> Response:
         deadline=TimeLimit(PAGE_LIMIT_S),
     )
     _keep_shown(analysis)
+    _audit("study.viewed", analysis.report.report_id if analysis.report else None)
     page = study_page(analysis, current_registration(), study_key=study_key)
     return page_response(
         "study.html",
@@ -68,6 +70,7 @@ def query_picture(report_id: str) -> Response:
         raise _no_picture()
     access, deadline = current_access(), TimeLimit(PAGE_LIMIT_S)
     picture = app_engine().query_picture_png(access, study_of(shown.study), deadline=deadline)
+    _audit("picture.viewed", report_id)
     return _png(picture)
 
 
@@ -95,6 +98,7 @@ def fhir_report(report_id: str) -> Response:
     resource = report and resource_of(report, registration, "DiagnosticReport", report_id)
     if not resource:
         raise CdsError(Reason.NOT_FOUND, "This window has no such report.")
+    _audit("report.read", report_id)
     return fhir_response(resource)
 
 
@@ -102,6 +106,22 @@ def study_key(study: StudyRef) -> str:
     """Return what stands for a study in an address: a keyed hash, no identifier."""
     named = study.study_instance_uid or f"accession:{study.accession_number}"
     return app_engine().keys.study_key(named)[:STUDY_KEY_CHARACTERS]
+
+
+def _audit(action: str, report_id: str | None) -> None:
+    """Note who was shown what of this patient (SAFETY R-HIP-5, R-EU-1)."""
+    engine, session = app_engine(), current_session()
+    patient_key = engine.keys.patient_key(session.ehr_id, session.patient_id)
+    engine.audit.record(
+        AuditEvent(
+            session.ehr_id,
+            action,
+            "success",
+            who=session.who,
+            patient_key=patient_key,
+            entity=report_id,
+        )
+    )
 
 
 def _study_hint() -> StudyHint | None:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import base64
 import hashlib
 import logging
+import re
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import timedelta
+from html import unescape
 from typing import Any
 from urllib.parse import parse_qs, parse_qsl, urlencode, urlsplit
 
@@ -413,6 +415,26 @@ def test_launches_are_audited_without_patient_identity(
         ("launch.refused", "not-authorized", None),
     ]
     assert "p4" not in {e.patient_key for e in engine.audit.events}
+
+
+def test_what_a_user_was_shown_is_audited_under_the_patients_one_key(
+    client: FlaskClient, server: SmartServer, engine: FakeLaunchEngine
+) -> None:
+    page = client.get(launched(client, server).headers["Location"])
+    for address in set(re.findall(r"/app/(?:picture/query|report)/[^\"]+", page.text)):
+        assert client.get(unescape(address)).status_code == 200
+    assert engine.analysis.report is not None
+    report_id, who = engine.analysis.report.report_id, "Practitioner/okafor"
+    assert {(e.action, e.outcome, e.who, e.entity) for e in engine.audit.events} == {
+        ("login", "success", who, None),
+        ("study.viewed", "success", who, report_id),
+        ("picture.viewed", "success", who, report_id),
+        ("report.read", "success", who, report_id),
+    }
+    # The key that hooks and the FHIR API audit under, so that one search finds every access.
+    assert {e.patient_key for e in engine.audit.events} == {
+        engine.keys.patient_key("sandbox", "p4")
+    }
 
 
 def test_logs_of_a_launch_hold_no_token_and_no_name(
