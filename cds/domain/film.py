@@ -9,6 +9,7 @@ from cds.domain.facts import HistoryFlag, Measurement, PatientFacts
 from cds.domain.lab_catalogue import CatalogueRow, catalogue
 from cds.domain.patient import ClinicalContext
 from cds.domain.study import StudyRef
+from cds.domain.value_text import value_text
 
 ALWAYS_NAMED_WEIGHT = 1.0  # rows of this weight are named when they are missing
 
@@ -116,4 +117,4 @@ def _used_phrases(age_years: int | None, sex: str, used: list[Measurement]) -> t
     phrases = [f"age {age_years}"] if age_years is not None else []
     if sex in {"male", "female"}:
         phrases.append(f"sex {sex}")
-    return (*phrases, *(f"{displays[m.code]} {m.value:g} {m.unit}" for m in used))
+    return (*phrases, *(f"{displays[m.code]} {value_text(m.value, m.unit)}" for m in used))

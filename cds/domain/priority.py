@@ -8,6 +8,7 @@ from cds.domain import wording
 from cds.domain.facts import Measurement
 from cds.domain.lab_catalogue import catalogue_row
 from cds.domain.report import Priority
+from cds.domain.value_text import value_text
 
 PHYS_WINDOW = timedelta(hours=6)  # CLINICAL 4.3, PHYS-1
 PHYS_LIMITS = (
@@ -41,7 +42,7 @@ def physiology_rule(measurements: tuple[Measurement, ...], *, film_at: datetime)
             fires = measurement.value < limit if relation == "below" else measurement.value >= limit
             row = catalogue_row(code)
             if fires and row is not None:
-                value = f"{row.display} {measurement.value:g} {measurement.unit}"
+                value = f"{row.display} {value_text(measurement.value, measurement.unit)}"
                 at = f"{measurement.observed_at:%H:%M} UTC"
                 return f"Suggested review priority: Prompt. Rule PHYS-1 v1: {value} at {at}."
     return None

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from cds.domain.facts import Finding, SharedFact
 from cds.domain.lab_catalogue import catalogue
 from cds.domain.report import Neighbor
+from cds.domain.value_text import number_text, unit_text
 
 N_SHARED_ROWS = 6  # what a glance takes in; the strongest contributions come first
 
@@ -109,10 +110,10 @@ def _proof(diagnosis: Finding | None) -> str:
 def _shared_row(fact: SharedFact) -> SharedRow:
     return SharedRow(
         name=fact.display,
-        unit=fact.unit,
-        query_text=f"{fact.query_value:.4g}",
+        unit=unit_text(fact.unit),
+        query_text=number_text(fact.query_value),
         query_flag=_flag(fact.display, fact.query_value),
-        case_text=f"{fact.case_value:.4g}",
+        case_text=number_text(fact.case_value),
         case_flag=_flag(fact.display, fact.case_value),
     )
 

@@ -90,3 +90,14 @@ def test_film_facts_without_a_record_say_so():
     film = film_facts(None, None, as_of=AS_OF)
     assert film.missing == ("record (none given)",)
     assert film.used == ()
+
+
+def test_used_value_is_named_with_the_unit_that_a_person_writes():
+    film = film_facts(
+        a_context(a_value("8310-5", 36.6, "Cel", -1), a_value("6690-2", 8.4, "10*3/uL", -1)),
+        STUDY,
+        as_of=AS_OF,
+    )
+    named = " ".join(film.used)
+    assert "36.6 \N{DEGREE SIGN}C" in named
+    assert "8.4 10\N{SUPERSCRIPT THREE}/\N{MICRO SIGN}L" in named
