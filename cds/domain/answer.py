@@ -14,7 +14,7 @@ from cds.domain.errors import CdsError
 from cds.domain.facts import SharedFact
 from cds.domain.film import FilmFacts
 from cds.domain.generation import comparable_modalities
-from cds.domain.outcome_terms import NUMBERS, event_phrase
+from cds.domain.outcome_terms import NOT_COUNTED, NUMBERS, event_phrase_of_one
 from cds.domain.perceptual_hash import perceptual_hash
 from cds.domain.priority import suggested_priority
 from cds.domain.query import CaseQuery, Eligibility
@@ -24,6 +24,7 @@ from cds.domain.study import StudyRef
 
 _NAMESPACE = uuid.UUID("6f1c1c5e-1f0b-5c57-9b0e-0d6c6a9f8f11")
 _SLICED = frozenset({"CT", "MR"})
+NOTHING_SIMILAR = "no past case is similar enough"
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,7 +144,12 @@ def compared_report(
         withhold_diagnoses=guard is not None,
     )
     return replace(
-        _unanswered(query, film, setting, not_assessed_because=None),
+        _unanswered(
+            query,
+            film,
+            setting,
+            not_assessed_because=None if comparable else NOTHING_SIMILAR,
+        ),
         state=AnswerState.COMPARED if comparable else AnswerState.NOTHING_COMPARABLE,
         n_library_patients=ranking.n_library_patients,
         n_eligible=ranking.eligible.n_patients,
@@ -243,8 +249,10 @@ def outcome_phrases(hit: Hit) -> list[str]:
         if outcome.code in NUMBERS:
             name, unit = NUMBERS[outcome.code]
             phrases.append(f"{name.lower()} {outcome.value:g} {unit}")
+        elif outcome.code in NOT_COUNTED:
+            phrases.append(f"{outcome.code} {outcome.value:g}")
         else:
-            event = event_phrase(outcome.code, outcome.horizon_days)
+            event = event_phrase_of_one(outcome.code, outcome.horizon_days)
             phrases.append(f"{event}: {'yes' if outcome.value >= insight.IS_EVENT else 'no'}")
     return phrases
 

@@ -19,6 +19,10 @@ EVENTS = {
     "cancer-found": "had cancer found",
     "recurrence": "had a recurrence",
     "pneumothorax": "had a pneumothorax",
+    "histology-adenocarcinoma": "had adenocarcinoma on histology",
+    "histology-squamous": "had squamous cell carcinoma on histology",
+    "histology-small-cell": "had small cell carcinoma on histology",
+    "histology-other": "had another tumour on histology",
     "surgery": "had surgery",
     "observed": "were observed only",
     "aspirated": "had aspiration",
@@ -47,6 +51,7 @@ NUMBERS = {
     "length-of-stay": ("Length of stay", "days"),
     "days-to-tissue": ("Time to tissue", "days"),
 }
+_SAME_DAY = frozenset({"home-same-day"})  # the words say the horizon
 NOT_COUNTED = frozenset({"stage"})  # a category on its own scale, shown case by case only
 ORDER = (
     "death",
@@ -69,7 +74,22 @@ def event_phrase(code: str, horizon_days: int | None) -> str:
 
     """
     phrase = EVENTS.get(code, f"had {code.replace('-', ' ')}")
-    return f"{phrase} within {horizon_days} days" if horizon_days is not None else phrase
+    if horizon_days is None or code in _SAME_DAY:
+        return phrase
+    return f"{phrase} within {horizon_days} {'day' if horizon_days == 1 else 'days'}"
+
+
+def event_phrase_of_one(code: str, horizon_days: int | None) -> str:
+    """Return the verb phrase for one patient.
+
+    Examples
+    --------
+    >>> event_phrase_of_one("icu-admission", 7), event_phrase_of_one("home-same-day", 1)
+    ('was admitted to intensive care within 7 days', 'went home the same day')
+
+    """
+    phrase = event_phrase(code, horizon_days)
+    return f"was {phrase.removeprefix('were ')}" if phrase.startswith("were ") else phrase
 
 
 def state_phrase(code: str) -> str:

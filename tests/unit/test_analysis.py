@@ -266,6 +266,9 @@ def test_nothing_comparable_has_its_sentence_and_no_neighbours():
     assert report.neighbors == ()
     assert report.findings == ()
     assert "best similarity 0.41, limit 0.58" in str(report.abstention)
+    assert report.priority_sentence == (
+        "Not assessed: no past case is similar enough. Place in the list unchanged."
+    )
 
 
 @pytest.mark.parametrize(
