@@ -108,7 +108,8 @@ def finding_statements(
             )
         )
     statements.sort(key=lambda s: (-s.n_with, s.coding.display))
-    return tuple(statements[:MAX_FINDINGS])
+    kept = statements[:MAX_FINDINGS]
+    return tuple(sorted(kept, key=lambda s: wording.is_absence(s.coding.display)))
 
 
 def outcome_statements(hits: tuple[Hit, ...]) -> tuple[OutcomeStatement, ...]:
@@ -178,13 +179,21 @@ def _outcome_order(code: str) -> int:
 
 
 def _counts(hits: tuple[Hit, ...]) -> dict[tuple[Coding, bool], int]:
-    counts: dict[tuple[Coding, bool], int] = defaultdict(int)
-    first: dict[str, tuple[Coding, bool]] = {}
+    """Return patients by finding, and whether any of them has it as a diagnosis.
+
+    What is a diagnosis in one case and a sign in another is worded as recorded: true of both.
+    """
+    counts: dict[str, int] = defaultdict(int)
+    codings: dict[str, Coding] = {}
+    diagnoses: set[str] = set()
     for hit in hits:
-        for key in {finding.coding.key for finding in hit.case.findings}:
-            finding = next(f for f in hit.case.findings if f.coding.key == key)
-            counts[first.setdefault(key, (finding.coding, finding.is_diagnosis))] += 1
-    return counts
+        findings = hit.case.findings
+        for finding in findings:
+            codings.setdefault(finding.coding.key, finding.coding)
+        diagnoses |= {f.coding.key for f in findings if f.is_diagnosis}
+        for key in {f.coding.key for f in findings}:
+            counts[key] += 1
+    return {(codings[key], key in diagnoses): n for key, n in counts.items()}
 
 
 def _years(hits: tuple[Hit, ...]) -> tuple[int, int] | None:

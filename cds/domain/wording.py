@@ -14,6 +14,7 @@ MIN_PATIENTS = 10  # CLINICAL 1.6: below 10 no proportion is printed
 
 REPORT_TITLE = "Similar-case comparison by software (investigational): not a radiology report"
 NOT_THIS_PATIENT = "This is not this patient's probability."
+NOT_NORMAL = "It does not mean that this film is normal."
 NO_PRIORITY = "No priority suggested. This does not mean the film is normal."
 READ_IN_ORDER = "Read in normal order."
 
@@ -155,7 +156,7 @@ def finding_sentence(
     eligible_kind
         What the eligible patients have in common, for example ``with a portable chest film``.
     is_diagnosis
-        Diagnoses read "confirmed" or "recorded"; signs read "recorded".
+        Diagnoses read "recorded", signs "on their film".
 
     Examples
     --------
@@ -169,20 +170,37 @@ def finding_sentence(
     ...         is_diagnosis=True,
     ...     )
     ... )
-    Of the 31 past patients most like this one, 12 had recorded heart failure (39 %, interval 24-56 %). Among all 204 eligible past patients with a portable film it was 22 %. This is not this patient's probability.
+    Of the 31 past patients most like this one, 12 had heart failure recorded (39 %, interval 24-56 %). Among all 204 eligible past patients with a portable film it was 22 %. This is not this patient's probability.
 
     """
     n_with, n = counts
     n_eligible_with, n_eligible = eligible
     if n < MIN_PATIENTS:
         return too_few_sentence(n)
-    verb = "had recorded" if is_diagnosis else "had on their film"
+    where = "recorded" if is_diagnosis else "on their film"
     return (
-        f"Of the {n} past patients most like this one, {n_with} {verb} {display} "
+        f"Of the {n} past patients most like this one, {n_with} had {display} {where} "
         f"({percent(n_with / n)}, {interval_text(interval)}). "
         f"Among all {n_eligible} eligible past patients {eligible_kind} it was {percent(n_eligible_with / n_eligible)}. "
-        f"{NOT_THIS_PATIENT}"
+        f"{after_finding(display)}"
     )
+
+
+def is_absence(display: str) -> bool:
+    """Tell whether a "finding" says that nothing was found; it is named last, with a caveat."""
+    return display.lower().startswith("no ")
+
+
+def after_finding(display: str) -> str:
+    """Return the last words of a statement about a finding.
+
+    Examples
+    --------
+    >>> after_finding("No acute finding")
+    "This is not this patient's probability. It does not mean that this film is normal."
+
+    """
+    return f"{NOT_THIS_PATIENT} {NOT_NORMAL}" if is_absence(display) else NOT_THIS_PATIENT
 
 
 def direction_phrase(display: str, direction: Direction) -> str:
@@ -299,7 +317,16 @@ def guard_sentence(what: str, n_of: int, n_eligible: int) -> str:
 
 
 def lower_first(display: str) -> str:
-    """Return a display text for the middle of a sentence: acronyms keep their capitals."""
+    """Return a display text for the middle of a sentence: acronyms keep their capitals.
+
+    Examples
+    --------
+    >>> lower_first("Pulmonary oedema"), lower_first("NT-proBNP"), lower_first("C-reactive protein")
+    ('pulmonary oedema', 'NT-proBNP', 'C-reactive protein')
+
+    """
     return (
-        display if len(display) > 1 and display[1].isupper() else display[:1].lower() + display[1:]
+        display
+        if len(display) > 1 and (display[1].isupper() or display[1] in "-0123456789")
+        else display[:1].lower() + display[1:]
     )

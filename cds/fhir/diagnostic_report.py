@@ -11,6 +11,7 @@ from html import escape
 from typing import TYPE_CHECKING, Any
 
 from cds.domain import wording
+from cds.domain.local_time import date_time_text
 from cds.fhir.ai_label import (
     device_from_report,
     instant,
@@ -91,7 +92,7 @@ def diagnostic_report_from_report(report: CaseReport, registration: EhrRegistrat
         "resourceType": "DiagnosticReport",
         "id": report.report_id,
         "meta": meta(report),
-        "text": {"status": "generated", "div": _narrative(report, sentences)},
+        "text": {"status": "generated", "div": _narrative(report, sentences, registration)},
         "identifier": [{"system": URI_SYSTEM, "value": f"urn:uuid:{report.report_id}"}],
         "status": "preliminary",
         "category": [local_concept(*CATEGORY)],
@@ -136,17 +137,19 @@ def report_id_of(resource_id: str) -> str:
     return "-".join(resource_id.split("-")[:5])
 
 
-def _narrative(report: CaseReport, sentences: tuple[str, ...]) -> str:
+def _narrative(
+    report: CaseReport, sentences: tuple[str, ...], registration: EhrRegistration
+) -> str:
     head = f"<p><b>{escape(wording.REPORT_TITLE)}</b></p>"
-    about = f"<p>{escape(_study_line(report))}</p>"
+    about = f"<p>{escape(_study_line(report, registration.time_zone))}</p>"
     body = "".join(f"<p>{escape(sentence)}</p>" for sentence in sentences)
     return f'<div xmlns="{_XHTML}">{head}{about}{body}</div>'
 
 
-def _study_line(report: CaseReport) -> str:
+def _study_line(report: CaseReport, time_zone: str) -> str:
     study = report.study
     if study is None:
         return "About a picture without a study."
-    at = instant(study.started_at) if study.started_at else "time not recorded"
+    at = date_time_text(study.started_at, time_zone=time_zone)
     modality = study.modality or "modality not recorded"
     return f"About: {study.label}, {modality}, {at}. Stage of use: {report.stage}."

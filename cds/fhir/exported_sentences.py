@@ -30,12 +30,12 @@ def finding_sentence(statement: FindingStatement) -> str:
         return statement.sentence
     match = _ELIGIBLE_KIND.search(statement.sentence)
     kind = f" {match['kind']}" if match else ""
-    verb = "had recorded" if statement.is_diagnosis else "had on their film"
+    where = "recorded" if statement.is_diagnosis else "on their film"
     display = wording.lower_first(statement.coding.display)
     return (
-        f"Of the {statement.n} past patients most like this one, {_with_text(statement)} "
-        f"{verb} {display}. Among all {statement.n_eligible} eligible past patients{kind} "
-        f"{_base_text(statement)}. {wording.NOT_THIS_PATIENT}"
+        f"Of the {statement.n} past patients most like this one, {_with_text(statement)} had "
+        f"{display} {where}. Among all {statement.n_eligible} eligible past patients{kind} "
+        f"{_base_text(statement)}. {wording.after_finding(display)}"
     )
 
 

@@ -98,7 +98,7 @@ def a_finding_statement(**over: Any) -> FindingStatement:
         n_eligible_with=45,
         n_eligible=204,
         direction=Direction.MORE,
-        sentence="Of the 31 past patients most like this one, 12 had recorded heart failure.",
+        sentence="Of the 31 past patients most like this one, 12 had heart failure recorded.",
     )
     return replace(statement, **over)
 

@@ -1,5 +1,6 @@
 """What matched cases say, counted in distinct patients, and when nothing is said."""
 
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -67,7 +68,7 @@ def test_finding_statements_of_31_patients_read_as_the_requirement_says():
     )
     failure = next(s for s in statements if s.coding == HEART_FAILURE)
     assert failure.sentence == (
-        "Of the 31 past patients most like this one, 12 had recorded heart failure "
+        "Of the 31 past patients most like this one, 12 had heart failure recorded "
         "(39 %, interval 24-56 %). Among all 204 eligible past patients with a portable film "
         "it was 22 %. This is not this patient's probability."
     )
@@ -141,3 +142,28 @@ def test_counter_example_is_the_nearest_case_with_another_diagnosis():
 @pytest.mark.parametrize(("best", "expected"), [(None, False), (0.57, False), (0.58, True)])
 def test_is_comparable_needs_the_best_case_at_the_limit(best, expected):
     assert insight.is_comparable(a_ranking([], best_similarity=best)) is expected
+
+
+def test_absence_of_a_finding_is_named_last_and_never_as_normal():
+    nothing = Coding("No acute finding")
+    hits = [*(a_hit(n, nothing) for n in range(20)), *(a_hit(20 + n, PNEUMONIA) for n in range(5))]
+    statements = insight.finding_statements(
+        a_ranking(hits), eligible_kind="x", withhold_diagnoses=False
+    )
+    assert statements[-1].coding == nothing
+    assert statements[-1].sentence.endswith("It does not mean that this film is normal.")
+    assert "normal" not in statements[0].sentence
+
+
+def test_finding_that_is_a_sign_in_one_case_and_a_diagnosis_in_another_is_called_recorded():
+    as_sign = [
+        replace(hit, case=replace(hit.case, findings=(Finding(PNEUMONIA),)))
+        for hit in (a_hit(n, OPACITY) for n in range(15))
+    ]
+    hits = [*as_sign, *(a_hit(15 + n, PNEUMONIA) for n in range(5))]
+    statements = insight.finding_statements(
+        a_ranking(hits), eligible_kind="x", withhold_diagnoses=False
+    )
+    pneumonia = next(s for s in statements if s.coding == PNEUMONIA)
+    assert pneumonia.n_with == 20
+    assert "20 had pneumonia recorded" in pneumonia.sentence

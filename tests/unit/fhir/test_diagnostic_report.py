@@ -86,7 +86,7 @@ def test_counts_of_one_to_four_are_masked_everywhere() -> None:
         assert masked["dataAbsentReason"]["coding"][0]["code"] == "masked"
         assert not any(key.startswith("value") for key in masked)
     sentence = observation["valueString"]
-    assert "fewer than 5 had recorded pneumothorax" in sentence
+    assert "fewer than 5 had pneumothorax recorded" in sentence
     assert "with a portable film it was recorded in fewer than 5" in sentence
     assert "%" not in sentence
     original = report.findings[1].sentence
@@ -146,6 +146,12 @@ def test_abstention_has_a_reason_and_no_value(state: AnswerState, sentence: str,
     assert observation["dataAbsentReason"]["coding"][0]["code"] == code
     assert observation["dataAbsentReason"]["text"] == sentence
     assert sentence in found["DiagnosticReport"][0]["conclusion"]
+
+
+def test_narrative_names_the_study_with_a_readable_time_and_its_zone() -> None:
+    div = main_of(a_report())["text"]["div"]
+    zone = re.escape(REGISTRATION.time_zone)
+    assert re.search(rf"About: [^<]+, \d{{1,2}} Jan 2026 \d{{2}}:\d{{2}} \({zone}\)", div)
 
 
 def test_narrative_is_well_formed_and_escaped() -> None:
