@@ -20,13 +20,15 @@ class ShownReport:
 
     Attributes
     ----------
+    study
+        None for an uploaded picture, which belongs to no study of the chart.
     has_query_picture
         False where the query's own picture must not be shown, since it may be another patient's.
 
     """
 
     report_id: str
-    study: StudyHint
+    study: StudyHint | None
     pictures: frozenset[tuple[str, str]]
     has_query_picture: bool = True
 
@@ -90,7 +92,7 @@ class ClinicianSession:
             "shown": [
                 {
                     "report_id": shown.report_id,
-                    "study": asdict(shown.study),
+                    "study": asdict(shown.study) if shown.study else None,
                     "pictures": sorted(map(list, shown.pictures)),
                     "has_query_picture": shown.has_query_picture,
                 }
@@ -115,7 +117,7 @@ class ClinicianSession:
             shown=tuple(
                 ShownReport(
                     entry["report_id"],
-                    StudyHint(**entry["study"]),
+                    StudyHint(**entry["study"]) if entry["study"] else None,
                     frozenset((case_id, picture_id) for case_id, picture_id in entry["pictures"]),
                     entry["has_query_picture"],
                 )

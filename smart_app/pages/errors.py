@@ -7,6 +7,7 @@ import traceback
 from uuid import uuid4
 
 from flask import Blueprint, Response, g, make_response, render_template, request
+from werkzeug.exceptions import HTTPException
 
 from cds.domain import wording
 from cds.domain.errors import CdsError, Reason
@@ -112,6 +113,11 @@ def http_refusal_page(error: HttpRefusalError) -> Response:
     )
 
 
+def http_error_page(error: HTTPException) -> Response:
+    """Return the page of what Flask itself refuses; its own text is not repeated."""
+    return http_refusal_page(HttpRefusalError(error.code or 500, "The request was refused."))
+
+
 def unexpected_page(error: Exception) -> Response:
     """Return 500 with an id; the log gets the id, the class and the place, never the text."""
     error_id = str(uuid4())
@@ -139,5 +145,6 @@ def page_blueprint(name: str, import_name: str) -> Blueprint:
     blueprint = Blueprint(name, import_name)
     blueprint.register_error_handler(CdsError, refusal_page)
     blueprint.register_error_handler(HttpRefusalError, http_refusal_page)
+    blueprint.register_error_handler(HTTPException, http_error_page)
     blueprint.register_error_handler(Exception, unexpected_page)
     return blueprint

@@ -66,7 +66,7 @@ def study() -> Response:
 def query_picture(report_id: str) -> Response:
     """Return the query's own picture, of a report that this session showed."""
     shown = current_session().shown_report(report_id)
-    if shown is None or not shown.has_query_picture:
+    if shown is None or shown.study is None or not shown.has_query_picture:
         raise _no_picture()
     access, deadline = current_access(), TimeLimit(PAGE_LIMIT_S)
     picture = app_engine().query_picture_png(access, study_of(shown.study), deadline=deadline)

@@ -7,7 +7,6 @@ from zoneinfo import ZoneInfo
 from flask import Response, g, request
 
 from cds.domain.errors import CdsError
-from cds.domain.launch import StudyHint
 from cds.domain.report import CaseReport
 from cds.ports import AuditEvent
 from cds.web.errors import STATUS_OF
@@ -87,9 +86,7 @@ def _page(refusal: CdsError | None = None, received: UploadForm | None = None) -
 
 def _keep_shown(report: CaseReport) -> None:
     """Let this session fetch the pictures of the cases on the page, and nothing else."""
-    shown = ShownReport(
-        report.report_id, StudyHint(), picture_keys(report), has_query_picture=False
-    )
+    shown = ShownReport(report.report_id, None, picture_keys(report), has_query_picture=False)
     keep_session(current_session().with_shown(shown))
 
 

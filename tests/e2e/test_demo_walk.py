@@ -7,27 +7,14 @@ from typing import TYPE_CHECKING
 import pytest
 import requests
 
-if TYPE_CHECKING:
-    from playwright.sync_api import FrameLocator
+from tests.e2e.drawn_pictures import pictures_are_drawn
 
+if TYPE_CHECKING:
     from tests.e2e.conftest import Walk
 
 pytestmark = pytest.mark.e2e
 
 NO_MATCHES = "h2#matches-title"
-
-
-def pictures_are_drawn(app: FrameLocator) -> int:
-    """Return how many pictures the page shows; each has really been decoded."""
-    pictures = app.locator("main img:visible")
-    pictures.first.wait_for()
-    n_pictures = pictures.count()
-    for index in range(n_pictures):
-        picture = pictures.nth(index)
-        picture.scroll_into_view_if_needed()
-        picture.evaluate("image => image.decode()")
-        assert picture.evaluate("image => image.naturalWidth") > 1
-    return n_pictures
 
 
 def walk_from_list_to_report(walk: Walk, login: str, shots: str) -> None:

@@ -4,68 +4,31 @@ from __future__ import annotations
 
 import re
 from dataclasses import replace
-from datetime import timedelta
 from html import unescape
-from html.parser import HTMLParser
 
 import pytest
 from flask import Flask
-from flask.testing import FlaskClient
 
 from cds.domain import wording
 from cds.domain.coding import Coding
 from cds.domain.errors import CdsError, Reason
-from cds.domain.launch import LaunchAnalysis, StudyHint
+from cds.domain.launch import LaunchAnalysis
 from cds.domain.report import AnswerState, CaseReport, Priority
-from cds.domain.secrecy import SecretText
 from cds.domain.study import ReportState
-from cds.web.engine_surface import bind_engine
 from smart_app.application import create_app
-from smart_app.launch.clinician_session import ClinicianSession
 from tests.builders.case_report import (
     REPORT_ID,
     a_case_report,
     a_context,
     a_finding,
-    a_launch_analysis,
     a_neighbor,
     a_study,
 )
+from tests.fakes.clinician_door import Door, text_of
 from tests.fakes.launch_engine import FakeLaunchEngine
 
 HOSTILE = "<script>alert(1)</script>\"'&{{7*7}}"
 EMPTY = {"neighbors": (), "findings": (), "outcomes": (), "states_at_film": ()}
-
-
-class Door:
-    """A browser with an open session, and the engine behind it."""
-
-    def __init__(self, app: Flask) -> None:
-        self.engine = FakeLaunchEngine("https://ehr.example.invalid/fhir")
-        bind_engine(app.extensions, self.engine)
-        self.client: FlaskClient = app.test_client()
-        self.open("window1", StudyHint(study_instance_uid=a_study().study_instance_uid))
-
-    def open(self, window: str, hint: StudyHint | None) -> None:
-        session = ClinicianSession(
-            window=window,
-            ehr_id="sandbox",
-            who="Practitioner/okafor",
-            access_token=SecretText("token-of-p4"),
-            token_expires_at=self.engine.clock.now() + timedelta(hours=1),
-            patient_id="p4",
-            study_hint=hint,
-        )
-        payload = session.to_payload()
-        session_id = self.engine.sessions.create("sandbox", payload, lifetime=timedelta(hours=1))
-        self.client.set_cookie(f"precedent-{window}", session_id, domain="localhost")
-
-    def page(self, report: CaseReport | None = None, **context: object) -> str:
-        if report is not None:
-            self.engine.analysis = a_launch_analysis(report, **context)
-        answer = self.client.get("/app/study?w=window1")
-        assert answer.status_code == 200
-        return answer.text
 
 
 @pytest.fixture(scope="module")
@@ -77,22 +40,6 @@ def app() -> Flask:
 @pytest.fixture
 def door(app: Flask) -> Door:
     return Door(app)
-
-
-class _Text(HTMLParser):
-    def __init__(self) -> None:
-        super().__init__()
-        self.parts: list[str] = []
-
-    def handle_data(self, data: str) -> None:
-        self.parts.append(data)
-
-
-def text_of(page: str) -> str:
-    """What a reader sees, blanks folded."""
-    parser = _Text()
-    parser.feed(page)
-    return re.sub(r"\s+", " ", " ".join(parser.parts))
 
 
 def test_page_of_a_comparison_holds_every_sentence_verbatim(door: Door) -> None:
