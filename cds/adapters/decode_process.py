@@ -121,6 +121,9 @@ class DecodeProcess:
             raise CdsError(
                 Reason.IMAGE_UNREADABLE, "The picture broke the decoder: it may be damaged."
             ) from error
+        except BaseException:  # out of memory, told to exit: an answer may still be on its way,
+            self._stop()  # and must never become the answer about the next picture
+            raise
 
     def _wait_until_ready(self, until_s: float | None) -> None:
         channel = self._started()

@@ -57,6 +57,22 @@ def test_child_that_dies_is_replaced(process: DecodeProcess) -> None:
     assert frame.pixels.shape == (12, 16)
 
 
+def test_answer_that_nobody_took_never_becomes_the_next_pictures(
+    process: DecodeProcess, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def out_of_memory(*_: object, **__: object) -> None:
+        raise MemoryError
+
+    process.decode("picture", a_picture_file(), DEFAULT_LIMITS, timeout_s=None)
+    with monkeypatch.context() as patch:
+        patch.setattr("cds.adapters.decode_process.receive_message", out_of_memory)
+        with pytest.raises(MemoryError):
+            process.decode("picture", a_picture_file(), DEFAULT_LIMITS, timeout_s=None)
+    theirs = a_dicom_instance(a_ramp(300, 200))
+    frame = process.decode("dicom", theirs, DEFAULT_LIMITS, timeout_s=None)
+    np.testing.assert_array_equal(frame.pixels, decoded_frame(theirs, DEFAULT_LIMITS).pixels)
+
+
 def test_child_that_hangs_is_killed_at_the_limit(process: DecodeProcess) -> None:
     process.decode("picture", a_picture_file(), DEFAULT_LIMITS, timeout_s=None)
     hung = child_pid(process)
