@@ -259,10 +259,14 @@ def _texts(row: _Row) -> tuple[str | None, dict[str, str]]:
 def _picture(row: _Row, folder: Path) -> SourcePicture:
     name = row.text("file")
     view, laterality = row.text("view") or None, row.text("laterality") or None
-    file = (folder / name).resolve()
+    try:
+        file = (folder / name).resolve()
+        is_there = bool(name) and file.is_file()
+    except (OSError, ValueError):  # too long, or with a NUL: no file can have this name
+        return SourcePicture(name, None, view, laterality)
     if not file.is_relative_to(folder):
         return SourcePicture(name, None, view, laterality, missing_reason=OUTSIDE)
-    return SourcePicture(name, file if name and file.is_file() else None, view, laterality)
+    return SourcePicture(name, file if is_there else None, view, laterality)
 
 
 def _age(text: str) -> int | None:

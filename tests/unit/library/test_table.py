@@ -123,6 +123,14 @@ def test_picture_when_outside_the_folder_is_not_read(tmp_path: Path) -> None:
     assert case.pictures[0].missing_reason == OUTSIDE
 
 
+@pytest.mark.parametrize("file", ["a\0b.png", "x" * 5000 + ".png"], ids=["nul", "too-long"])
+def test_table_when_a_file_name_is_none_goes_on_without_it(tmp_path: Path, file: str) -> None:
+    first, second = read(tmp_path, a_row(file=file), a_row(case="A-2", file="images/b.png"))
+    assert isinstance(first, SourceCase)
+    assert isinstance(second, SourceCase)
+    assert first.pictures[0].missing_reason == NOT_FOUND
+
+
 def test_row_when_known_at_is_missing_is_rejected(tmp_path: Path) -> None:
     assert read(tmp_path, a_row(known="")) == [RejectedRow("A-1", NOT_DATED)]
 
