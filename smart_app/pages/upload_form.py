@@ -15,7 +15,7 @@ from cds.domain.uploaded import UNKNOWN_SEX, UploadedPicture
 from cds.web.errors import HttpRefusalError
 
 MAX_UPLOAD_MB = 20
-MAX_FIELDS_BYTES = 64 * 1024  # everything of the form but the file
+MAX_FIELDS_BYTES = 512 * 1024  # all but the file; one step of the parser (64 KiB) counts too
 MAX_BODY_BYTES = MAX_UPLOAD_MB * 1024 * 1024 + MAX_FIELDS_BYTES
 MAX_DRAINED_BYTES = 4 * MAX_BODY_BYTES  # read and dropped, so that the browser sees the refusal
 DRAIN_STEP_BYTES = 256 * 1024
