@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
@@ -25,6 +26,7 @@ from cds.engine import Engine, engine_from_settings
 from cds.settings import settings_from_environment
 
 SHOWN_NEIGHBORS = 10
+_RECORD_MEMBERS = frozenset({"age", "sex", "labs"})
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -90,10 +92,16 @@ def record_from_json(text: str, *, as_of: datetime) -> ClinicalContext:
             for entry in document.get("labs", [])
         ]
         born = birth_date_at_age(int(age), as_of) if age is not None else None
+        is_read = bool(document) and document.keys() <= _RECORD_MEMBERS
     except (ValueError, KeyError, TypeError, AttributeError):
         raise CdsError(
             Reason.INVALID_REQUEST, "The labs file is not as `precedent match --help` describes it."
         ) from None
+    if not is_read:
+        raise CdsError(
+            Reason.INVALID_REQUEST,
+            "The labs file may hold age, sex and labs, and nothing else; see `precedent match --help`.",
+        )
     return ClinicalContext(
         demographics=Demographics("cli", birth_on=born, sex=sex),
         read_at=as_of,
@@ -109,7 +117,7 @@ def _query(engine: Engine, arguments: argparse.Namespace) -> CaseQuery:
         labs = arguments.labs.read_text("utf-8") if arguments.labs else None
     except (OSError, UnicodeDecodeError) as error:
         raise CdsError(
-            Reason.INVALID_REQUEST, f"A file cannot be read: {type(error).__name__}."
+            Reason.INVALID_REQUEST, f"A file cannot be read: {_why_unread(error)}."
         ) from None
     return CaseQuery(
         ehr_id="cli",
@@ -122,6 +130,12 @@ def _query(engine: Engine, arguments: argparse.Namespace) -> CaseQuery:
         cutoff=arguments.cutoff or engine.settings.cutoff,
         own_identifiers=((arguments.collection, arguments.patient),) if arguments.patient else (),
     )
+
+
+def _why_unread(error: OSError | UnicodeDecodeError) -> str:
+    if isinstance(error, UnicodeDecodeError):
+        return "the labs file is not UTF-8 text"
+    return (error.strerror or "it cannot be opened").lower()
 
 
 def print_report(report: CaseReport, console: Console) -> None:
@@ -157,11 +171,12 @@ def _versions_line(report: CaseReport) -> str:
 
 
 def _table(report: CaseReport) -> Table:
-    table = Table(title=f"{report.n_neighbors} past patients; the nearest {SHOWN_NEIGHBORS}")
-    for column in ("#", "similarity", "picture", "record", "case", "age", "sex", "view"):
-        table.add_column(column)
-    table.add_column("recorded diagnosis and findings", overflow="fold")
-    table.add_column("what became of the patient", overflow="fold")
+    title = f"{report.n_neighbors} past patients; the nearest {SHOWN_NEIGHBORS}"
+    table = Table(title=title, box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    for column in ("#", "together", "picture", "record", "case"):
+        table.add_column(column, no_wrap=column != "record")
+    for column in ("patient, view", "recorded findings", "outcome"):
+        table.add_column(column, overflow="fold")
     for neighbor in report.neighbors[:SHOWN_NEIGHBORS]:
         findings = ", ".join(
             f.coding.display + ("" if f.proof == "unknown" else f" ({f.proof})")
@@ -173,9 +188,7 @@ def _table(report: CaseReport) -> Table:
             _figure(neighbor.image_similarity),
             _record_figure(neighbor),
             neighbor.case_id[:10],
-            neighbor.age_band,
-            neighbor.sex,
-            neighbor.view,
+            f"{neighbor.age_band}, {neighbor.sex}, {neighbor.view}",
             ("counter-example: " if neighbor.is_counter_example else "") + findings,
             "; ".join(neighbor.outcomes) or "not recorded",
         )
