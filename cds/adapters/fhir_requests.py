@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlencode
+from urllib.parse import unquote, urlencode, urlsplit
 
 from cds.adapters.egress import bearer
 from cds.adapters.egress_policy import origin_of
@@ -113,7 +113,8 @@ class FhirRequests:
     def follow(self, first: SearchAnswer, query: RecordQuery) -> Found:
         """Return a first page with those that follow it.
 
-        Pages of another origin are not fetched, and pages that fail are named, not fatal.
+        Pages outside this FHIR server, also at its origin, are not fetched; those and pages that
+        fail are named, not fatal.
         """
         matches, included, n_malformed = [*first.matches], [*first.included], first.n_malformed
         missing: list[str] = []
@@ -139,12 +140,8 @@ class FhirRequests:
         return Found(tuple(matches), tuple(included), tuple(missing))
 
     def _why_not(self, next_url: str, n_pages: int) -> str | None:
-        try:
-            is_own = origin_of(next_url) == origin_of(self._base_url)
-        except CdsError:
-            is_own = False
-        if not is_own:
-            return "further pages lie on another origin and were not read"
+        if not _is_below(next_url, self._base_url):
+            return "further pages lie outside this FHIR server and were not read"
         if self._credential is None:
             return "only the first page was sent"
         if n_pages >= self._limits.max_pages or self._n_requests >= self._limits.max_requests:
@@ -176,3 +173,14 @@ class FhirRequests:
                 )
             self._n_requests += 1
             return left
+
+
+def _is_below(url: str, base_url: str) -> bool:
+    """Tell whether a URL lies under a FHIR base: one origin may serve several hospitals."""
+    try:
+        is_same_origin = origin_of(url) == origin_of(base_url)
+    except CdsError:
+        return False
+    path, base_path = urlsplit(url).path, urlsplit(base_url).path
+    climbs = any(unquote(segment) in {".", ".."} for segment in path.split("/"))
+    return is_same_origin and not climbs and f"{path}/".startswith(f"{base_path}/")

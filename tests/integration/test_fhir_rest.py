@@ -285,8 +285,36 @@ def test_next_link_to_another_origin_is_not_followed_and_gets_no_token(hospital:
         assert thief.asked == []
     assert context.measurements
     assert context.missing == (
-        "Observation: further pages lie on another origin and were not read.",
+        "Observation: further pages lie outside this FHIR server and were not read.",
     )
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/other-hospital/fhir/Observation",
+        "/fhir-of-others/Observation",
+        "/fhir/../b/Observation",
+        "/fhir/%2e%2e/b/Observation",
+    ],
+)
+def test_next_link_to_another_server_of_the_origin_is_not_followed(
+    hospital: Hospital, path: str
+) -> None:
+    page = a_bundle(an_observation(), next_url=f"{hospital.server.url}{path}?page=2")
+    hospital.fhir.instead["Observation"] = lambda _: Reply.json(page)
+    context = hospital.read()
+    assert [asked.path for asked in hospital.asked("Observation")] == ["/fhir/Observation"]
+    assert context.missing == (
+        "Observation: further pages lie outside this FHIR server and were not read.",
+    )
+
+
+def test_next_link_to_the_base_itself_is_followed(hospital: Hospital) -> None:
+    page = a_bundle(an_observation(), next_url=f"{hospital.fhir.base_url}?_getpages=1")
+    hospital.fhir.instead["Observation"] = lambda _: Reply.json(page)
+    hospital.read()
+    assert "/fhir" in [asked.path for asked in hospital.server.asked]
 
 
 def test_prefetched_first_page_is_completed_with_the_token(hospital: Hospital) -> None:
