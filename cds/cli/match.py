@@ -100,7 +100,7 @@ def record_from_json(text: str, *, as_of: datetime) -> ClinicalContext:
     if not is_read:
         raise CdsError(
             Reason.INVALID_REQUEST,
-            "The labs file may hold age, sex and labs, and nothing else; see `precedent match --help`.",
+            "The labs file holds age, sex and labs and nothing else; see `precedent match --help`.",
         )
     return ClinicalContext(
         demographics=Demographics("cli", birth_on=born, sex=sex),
