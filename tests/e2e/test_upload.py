@@ -51,6 +51,7 @@ def test_upload_when_compared_shows_cases_and_is_bound_to_nobody(walk: Walk) -> 
     assert "Not bound to a patient: this picture was uploaded by you." in text
     assert "Investigational software" in text
     assert family not in text
+    app.locator(".patient").scroll_into_view_if_needed()
     walk.keep("upload")
     assert walk.complaints == []
     walk.refuse_foreign_hosts()
