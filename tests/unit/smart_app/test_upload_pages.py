@@ -39,7 +39,7 @@ def door(app: Flask) -> Door:
 
 def token_of(door: Door, window: str = "window1") -> str:
     page = door.client.get(f"/app/upload?w={window}").text
-    return re.findall(r'name="token" value="([0-9a-f]{64})"', page)[0]
+    return str(re.findall(r'name="token" value="([0-9a-f]{64})"', page)[0])
 
 
 def a_form(content: bytes, name: str = "film.png", **fields: str) -> tuple[bytes, str]:
