@@ -22,8 +22,10 @@ from cds.ports import Clock, Deadline
 
 CONFIGURATION_LIMIT_S = 5.0
 INTROSPECTION_TTL = timedelta(seconds=30)  # a revoked token lives at most this much longer
+REFUSAL_TTL = timedelta(seconds=10)  # a refused token is not asked about at every try
 INTROSPECTION_LIMIT_S = 5.0
 MAX_REMEMBERED_TOKENS = 1_000
+NOT_ACTIVE = "The access token is not active."
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +75,7 @@ class EhrPeers:
         self.images = DicomwebSource(clients)
         self._configurations = SmartConfigurations(clients)
         self._claims: dict[tuple[str, str], tuple[datetime, TokenClaims]] = {}
+        self._refused: dict[tuple[str, str], datetime] = {}
         self._lock = threading.Lock()
 
     def http(self, registration: EhrRegistration) -> EhrHttp:
@@ -119,12 +122,26 @@ class EhrPeers:
             and remembered[1].expires_at > now
         ):
             return remembered[1]
-        claims = _claims(self._introspection(registration, token), now)
+        refused_at = self._refused.get(place)
+        if refused_at is not None and now - refused_at < REFUSAL_TTL:
+            raise CdsError(Reason.NOT_AUTHENTICATED, NOT_ACTIVE)
+        try:
+            claims = _claims(self._introspection(registration, token), now)
+        except CdsError as error:
+            if error.reason is Reason.NOT_AUTHENTICATED:
+                self._remember_refusal(place, now)
+            raise
         with self._lock:
             if len(self._claims) >= MAX_REMEMBERED_TOKENS:
                 self._claims.clear()
             self._claims[place] = (now, claims)
         return claims
+
+    def _remember_refusal(self, place: tuple[str, str], now: datetime) -> None:
+        with self._lock:
+            if len(self._refused) >= MAX_REMEMBERED_TOKENS:
+                self._refused.clear()
+            self._refused[place] = now
 
     def _introspection(self, registration: EhrRegistration, token: SecretText) -> Mapping[str, Any]:
         url = registration.introspection_url
@@ -168,7 +185,7 @@ def _claims(document: Mapping[str, Any], now: datetime) -> TokenClaims:
     expires_at = _moment(document.get("exp"))
     is_active = document.get("active") is True
     if not is_active or expires_at is None or expires_at <= now:
-        raise CdsError(Reason.NOT_AUTHENTICATED, "The access token is not active.")
+        raise CdsError(Reason.NOT_AUTHENTICATED, NOT_ACTIVE)
     texts = {
         name: value
         for name in ("scope", "client_id", "patient", "sub", "fhirUser")

@@ -78,8 +78,7 @@ def verified_user(
     claims = _signed_claims(unverified_id_token, jwks)
     _check_claims(claims, expected)
     fhir_user = _fhir_user(claims.get("fhirUser") or claims.get("profile"), expected)
-    kind = (fhir_user or "").rstrip("/").split("/")[-2:][0]
-    if kind in _NOT_CLINICIANS:
+    if not _NOT_CLINICIANS.isdisjoint((fhir_user or "").split("/")):
         raise CdsError(
             Reason.NOT_AUTHORIZED,
             "This app is for clinicians. Ask the team that treats you about your pictures.",

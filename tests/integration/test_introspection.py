@@ -88,3 +88,13 @@ def test_answer_is_kept_for_half_a_minute_and_for_its_own_ehr_only(ehr: Introspe
     for change in ({"ehr_id": "other"}, {"now": NOW + timedelta(seconds=31)}):
         with pytest.raises(CdsError):
             ehr.ask(**change)
+
+
+def test_refused_token_is_asked_about_again_only_after_ten_seconds(ehr: Introspection) -> None:
+    ehr.says["active"] = False
+    for seconds in (0, 3, 9):
+        with pytest.raises(CdsError):
+            ehr.ask(now=NOW + timedelta(seconds=seconds))
+    assert len(ehr.server.asked) == 1
+    ehr.says["active"] = True
+    assert ehr.ask(now=NOW + timedelta(seconds=11)).client_id == "portal"

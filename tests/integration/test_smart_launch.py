@@ -285,7 +285,7 @@ def test_id_token_with_another_algorithm_is_refused(
     assert launched(client, server).status_code == 401
 
 
-@pytest.mark.parametrize("kind", ["Patient/p4", "RelatedPerson/r1"])
+@pytest.mark.parametrize("kind", ["Patient/p4", "RelatedPerson/r1", "Patient/p4/_history/1"])
 def test_launch_by_a_patient_or_relative_is_refused(
     client: FlaskClient, server: SmartServer, kind: str
 ) -> None:
