@@ -18,6 +18,7 @@ from cds.domain.launch import LaunchAnalysis, StudyHint
 from cds.domain.patient import ClinicalContext
 from cds.domain.pixels import PixelFrame
 from cds.domain.query import BlockWeights, CaseQuery
+from cds.domain.registration import Stage
 from cds.domain.report import CaseReport, ReportVersions
 from cds.domain.study import ReportState, StudyRef
 from cds.pipeline import Tools, compare
@@ -167,8 +168,15 @@ class Analyst:
         report, failure = self._answer(access, query, deadline)
         return LaunchAnalysis(context, context.studies, study, report, failure)
 
-    def for_pictures(self, query: CaseQuery) -> CaseReport:
+    def for_pictures(self, query: CaseQuery, *, stage: Stage = Stage.SILENT) -> CaseReport:
         """Compare pictures that the caller already has, for the command line and uploads.
+
+        Parameters
+        ----------
+        query
+            With frames; what the caller knows of the record.
+        stage
+            Of the EHR that asks; without one silent, the default with real data (R-FDA-1).
 
         Raises
         ------
@@ -177,7 +185,7 @@ class Analyst:
 
         """
         film = film_facts(query.context, query.study, as_of=query.as_of)
-        return compare(query, film, self._setting("research"), self._tools)
+        return compare(query, film, self._setting(stage.value), self._tools)
 
     def frames_of(
         self, access: FhirAccess, context: ClinicalContext, study: StudyRef, deadline: Deadline

@@ -161,7 +161,7 @@ class Engine:
             weights=BlockWeights(self.settings.image_weight),
             cutoff=self.settings.cutoff,
         )
-        return self.analyst.for_pictures(query)
+        return self.analyst.for_pictures(query, stage=registration.stage)
 
     def query_picture_png(
         self, access: FhirAccess, study: StudyRef, *, deadline: Deadline

@@ -15,6 +15,7 @@ class Reason(StrEnum):
     EGRESS_REFUSED = "egress-refused"
     IMAGE_UNREADABLE = "image-unreadable"
     IMAGE_UNSUPPORTED = "image-unsupported"
+    AGE_UNSUPPORTED = "age-unsupported"
     IDENTITY_MISMATCH = "identity-mismatch"
     NO_IMAGING = "no-imaging"
     NOT_FOUND = "not-found"

@@ -17,7 +17,7 @@ def check_fit(query: CaseQuery, film: FilmFacts) -> None:
     Raises
     ------
     CdsError
-        IMAGE_UNSUPPORTED for a child (until the library holds enough children), an unsupported
+        AGE_UNSUPPORTED for a child; IMAGE_UNSUPPORTED for an unsupported
         modality or a thumbnail; MISSING_CONTEXT with neither picture nor record.
 
     """
@@ -27,7 +27,7 @@ def check_fit(query: CaseQuery, film: FilmFacts) -> None:
         )
     if AgeGroup.from_age_years(film.facts.age_years) is AgeGroup.CHILD and query.frames:
         raise CdsError(
-            Reason.IMAGE_UNSUPPORTED, "Patients under 18: the library holds too few of that age."
+            Reason.AGE_UNSUPPORTED, "Patients under 18: the library holds too few of that age."
         )
     for frame in query.frames[:1]:
         if frame.modality is not None and frame.modality not in SUPPORTED_MODALITIES:

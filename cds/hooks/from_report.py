@@ -10,7 +10,7 @@ from cds.domain import wording
 from cds.domain.errors import Reason
 from cds.domain.local_time import date_time_text, time_text
 from cds.domain.registration import EhrRegistration, Stage
-from cds.domain.report import AnswerState, CaseReport, Priority
+from cds.domain.report import AnswerState, CaseReport
 from cds.domain.silence import CardKind, silence_row, silence_table
 from cds.domain.study import StudyRef
 from cds.hooks.card import Card, CardCoding, Indicator, Link, LinkType, Source
@@ -36,6 +36,7 @@ INTENDED_USE = (
 )
 _WHY = {
     Reason.IMAGE_UNSUPPORTED: "image type not supported",
+    Reason.AGE_UNSUPPORTED: "patient under 18",
     Reason.IMAGE_UNREADABLE: "image could not be read",
     Reason.NO_IMAGING: "no image found",
     Reason.MODEL_UNAVAILABLE: "image model not available",
@@ -194,17 +195,15 @@ def _comparison_lines(report: CaseReport) -> list[str]:
     n = wording.count_text(report.n_neighbors, is_exported=True)
     n_eligible = wording.count_text(report.n_eligible, is_exported=True)
     n_library = wording.count_text(report.n_library_patients, is_exported=True)
-    lines = [
+    # No review priority here: physiology raises a place in the reading list, never a ward card, and
+    # a card that is silent on it only then would tell.
+    return [
         _escaped(
             f"Compared: picture (weight {picture}) and age, sex, laboratory values and vital signs "
             f"(weight {record}). Matched: {n} past patients, the most similar of {n_eligible} "
             f"eligible; the library holds {n_library}. One study per past patient."
         )
     ]
-    # A priority that physiology raised belongs to the reading list, never to a ward card.
-    if report.priority is Priority.NONE:
-        lines.append(_escaped(wording.NO_PRIORITY))
-    return list(lines)
 
 
 def _missing(subject: CardSubject) -> tuple[str, ...]:

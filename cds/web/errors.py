@@ -37,6 +37,7 @@ STATUS_OF = {
     Reason.MISSING_CONTEXT: WireStatus(412, "required"),
     Reason.IMAGE_UNREADABLE: WireStatus(422, "processing"),
     Reason.IMAGE_UNSUPPORTED: WireStatus(422, "not-supported"),
+    Reason.AGE_UNSUPPORTED: WireStatus(422, "not-supported"),
     Reason.INVALID_CONFIGURATION: WireStatus(500, "exception"),
     Reason.EGRESS_REFUSED: WireStatus(502, "security"),
     Reason.UPSTREAM_FAILED: WireStatus(502, "transient"),

@@ -28,6 +28,7 @@ WHAT_TO_DO = {
         "if it opens there, tell the operator of Precedent."
     ),
     Reason.IMAGE_UNSUPPORTED.value: "This kind of study is not compared. Read in normal order.",
+    Reason.AGE_UNSUPPORTED.value: "Children are not compared. Read in normal order.",
     Reason.NO_IMAGING.value: "The PACS does not hold this study. Read in normal order.",
     Reason.UPSTREAM_FAILED.value: (
         "Pictures cannot be fetched at the moment. Read in normal order, and try again later."

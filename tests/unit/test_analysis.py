@@ -247,7 +247,7 @@ def test_hook_for_a_child_is_not_assessed():
     peers.frames = (replace(a_frame(), identity=PictureIdentity("MRN1", None, None, "F", UID)),)
     report = for_hook(peers).report
     assert report is not None
-    assert report.not_assessed_reason == Reason.IMAGE_UNSUPPORTED.value
+    assert report.not_assessed_reason == Reason.AGE_UNSUPPORTED.value
 
 
 def test_hook_with_the_image_module_off_fetches_no_picture():
