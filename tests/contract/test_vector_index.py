@@ -23,7 +23,7 @@ QUERIES = clustered(20, 24, seed=2)
 def index(request):
     if request.param == "exact":
         return ExactIndex(VECTORS)
-    approximate = UsearchIndex.build(VECTORS)
+    approximate = UsearchIndex.build(VECTORS, threads=1)  # several threads: another graph each time
     approximate.set_expansion(len(VECTORS))  # as wide as the set: what is left is the re-rank
     return approximate
 
@@ -61,7 +61,7 @@ def test_search_with_equal_vectors_orders_by_position():
 
 
 def test_tune_reaches_the_recall_that_it_reports():
-    index = UsearchIndex.build(VECTORS)
+    index = UsearchIndex.build(VECTORS, threads=1)
     tuning = index.tune(QUERIES)
     found = [set(index.search(q, cutoff=10)[0].tolist()) for q in QUERIES]
     recall = np.mean(
