@@ -224,17 +224,8 @@ class _BoundedConnection(HTTPConnection):
         return _watched(self.sock, max(_BOUND.left_s(), 0.0), super().getresponse)
 
 
-class _BoundedTlsConnection(HTTPSConnection):
-    def connect(self) -> None:
-        super().connect()
-        _BOUND.check(self)
-
-    def request(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401  # urllib3's own
-        _BOUND.check(self)
-        super().request(*args, **kwargs)
-
-    def getresponse(self) -> HTTPResponse:  # type: ignore[override]  # urllib3's own answer class
-        return _watched(self.sock, max(_BOUND.left_s(), 0.0), super().getresponse)
+class _BoundedTlsConnection(_BoundedConnection, HTTPSConnection):
+    """The same over TLS: `super()` in the bounded methods is then the TLS connection."""
 
 
 class _BoundedPool(HTTPConnectionPool):

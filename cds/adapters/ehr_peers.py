@@ -10,7 +10,6 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 from urllib.parse import quote_plus
 
-from cds.adapters.deadline import TimeLeft
 from cds.adapters.dicomweb import DicomwebSource
 from cds.adapters.egress import EgressClient, EgressClients, EgressResponse, basic
 from cds.adapters.fhir_rest import RestFhirReader
@@ -18,6 +17,7 @@ from cds.adapters.smart_configuration import SmartConfiguration, SmartConfigurat
 from cds.domain.errors import CdsError, Reason
 from cds.domain.registration import EhrRegistration
 from cds.domain.secrecy import SecretText
+from cds.domain.time_limit import TimeLimit
 from cds.ports import Clock, Deadline
 
 CONFIGURATION_LIMIT_S = 5.0
@@ -97,7 +97,7 @@ class EhrPeers:
 
     def smart_configuration(self, registration: EhrRegistration) -> SmartConfiguration:
         """Return the EHR's SMART configuration (see `SmartConfigurations.read`)."""
-        return self._configurations.read(registration, deadline=TimeLeft(CONFIGURATION_LIMIT_S))
+        return self._configurations.read(registration, deadline=TimeLimit(CONFIGURATION_LIMIT_S))
 
     def introspect(
         self, registration: EhrRegistration, token: SecretText, *, now: datetime
@@ -161,7 +161,7 @@ class EhrPeers:
         response = self._clients(registration).post_form(
             url,
             {"token": token.reveal(), "token_type_hint": "access_token"},
-            deadline=TimeLeft(INTROSPECTION_LIMIT_S),
+            deadline=TimeLimit(INTROSPECTION_LIMIT_S),
             credential=credential,
         )
         if response.status != 200:

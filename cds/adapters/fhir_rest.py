@@ -8,9 +8,9 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from cds.adapters.deadline import TimeLeft
 from cds.adapters.fhir_requests import FhirRequests, Found, ReaderLimits
 from cds.domain.errors import CdsError, Reason
+from cds.domain.time_limit import TimeLimit
 from cds.domain.wording import lower_first
 from cds.fhir.bundle import SearchAnswer, answer_from_json
 from cds.fhir.clinical_context import RecordResources, clinical_context
@@ -102,7 +102,7 @@ class RestFhirReader:
         prefetched = _Prefetched.from_json(prefetch or {}, access.patient_id)
         share_s = deadline.remaining_s() * self._limits.share_of_deadline
         requests = FhirRequests(
-            self._client_for(access.registration), access, TimeLeft(share_s), self._limits
+            self._client_for(access.registration), access, TimeLimit(share_s), self._limits
         )
         reading = _Reading(requests, access, prefetched)
         with ThreadPoolExecutor(max_workers=1 + len(RECORD_QUERIES)) as threads:

@@ -96,6 +96,7 @@ def finding_statements(
                 interval=interval,
                 n_eligible_with=n_eligible_with,
                 n_eligible=n_eligible,
+                eligible_kind=eligible_kind,
                 direction=direction_against(interval, n_eligible_with / n_eligible),
                 sentence=wording.finding_sentence(
                     wording.lower_first(coding.display),

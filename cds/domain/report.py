@@ -85,7 +85,14 @@ class Neighbor:
 
 @dataclass(frozen=True, slots=True)
 class FindingStatement:
-    """How often a finding occurs among the neighbours; every n counts distinct patients."""
+    """How often a finding occurs among the neighbours; every n counts distinct patients.
+
+    Attributes
+    ----------
+    eligible_kind
+        What the eligible patients have in common, as words of the sentence.
+
+    """
 
     coding: Coding
     is_diagnosis: bool
@@ -94,6 +101,7 @@ class FindingStatement:
     interval: Interval
     n_eligible_with: int
     n_eligible: int
+    eligible_kind: str
     direction: Direction
     sentence: str
 

@@ -5,7 +5,7 @@ A card summary is refused when it is too long: a clinical sentence is never cut.
 
 from __future__ import annotations
 
-from cds.domain.report import Direction, Interval
+from cds.domain.report import Interval
 
 WORDING_VERSION = "1"
 SUMMARY_LIMIT = 140  # CDS Hooks 2.0.1: strictly fewer
@@ -201,15 +201,6 @@ def after_finding(display: str) -> str:
 
     """
     return f"{NOT_THIS_PATIENT} {NOT_NORMAL}" if is_absence(display) else NOT_THIS_PATIENT
-
-
-def direction_phrase(display: str, direction: Direction) -> str:
-    """Return the ordered evidence statement, for example ``heart failure: more often than …``."""
-    return (
-        f"{display}: {direction.value} than among eligible cases"
-        if direction is not Direction.SIMILAR
-        else (f"{display}: as often as among eligible cases")
-    )
 
 
 def too_few_sentence(n: int) -> str:

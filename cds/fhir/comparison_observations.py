@@ -124,6 +124,29 @@ def study_reference(report: CaseReport, registration: EhrRegistration) -> str | 
     return f"{base_url}/ImagingStudy/{report.study.imaging_study_id}"
 
 
+def about(report: CaseReport, registration: EhrRegistration, *, study_element: str) -> Resource:
+    """Return the elements that say whom and which study a resource is about, as far as known.
+
+    Parameters
+    ----------
+    report, registration
+        The answer, and the EHR that patient and study live in.
+    study_element
+        Name of the element that refers to the ImagingStudy.
+
+    """
+    elements: Resource = {}
+    patient = patient_reference(report, registration)
+    study = study_reference(report, registration)
+    if patient:
+        elements["subject"] = {"reference": patient}
+    if study:
+        elements[study_element] = [{"reference": study}]
+    if report.study is not None and report.study.started_at is not None:
+        elements["effectiveDateTime"] = instant(report.study.started_at)
+    return elements
+
+
 def _observation(
     report: CaseReport, registration: EhrRegistration, suffix: str, code: tuple[str, str]
 ) -> Resource:
@@ -137,15 +160,7 @@ def _observation(
         "issued": instant(report.created_at),
         "device": {"reference": f"Device/{device_id(report)}"},
     }
-    patient = patient_reference(report, registration)
-    study = study_reference(report, registration)
-    if patient:
-        observation["subject"] = {"reference": patient}
-    if study:
-        observation["derivedFrom"] = [{"reference": study}]
-    if report.study is not None and report.study.started_at is not None:
-        observation["effectiveDateTime"] = instant(report.study.started_at)
-    return observation
+    return observation | about(report, registration, study_element="derivedFrom")
 
 
 def _comparison_components(report: CaseReport) -> list[Resource]:

@@ -21,9 +21,9 @@ from cds.fhir.ai_label import (
 )
 from cds.fhir.comparison_observations import (
     CATEGORY,
+    about,
     comparison_observation,
     finding_observation,
-    patient_reference,
     study_reference,
 )
 from cds.fhir.exported_sentences import report_sentences
@@ -101,15 +101,7 @@ def diagnostic_report_from_report(report: CaseReport, registration: EhrRegistrat
         "result": [{"reference": f"Observation/{result['id']}"} for result in results],
         "conclusion": " ".join(sentences),
     }
-    patient = patient_reference(report, registration)
-    study = study_reference(report, registration)
-    if patient:
-        resource["subject"] = {"reference": patient}
-    if study:
-        resource["imagingStudy"] = [{"reference": study}]
-    if report.study is not None and report.study.started_at is not None:
-        resource["effectiveDateTime"] = instant(report.study.started_at)
-    return resource
+    return resource | about(report, registration, study_element="imagingStudy")
 
 
 def observations_from_report(

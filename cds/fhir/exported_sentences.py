@@ -5,15 +5,12 @@ Inside the app the same sentences carry the numbers (SAFETY R-HIP-4, R-HIP-7).
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING
 
 from cds.domain import wording
 
 if TYPE_CHECKING:
     from cds.domain.report import CaseReport, FindingStatement
-
-_ELIGIBLE_KIND = re.compile(r"eligible past patients (?P<kind>.+?) it was ")
 
 
 def is_few(n: int) -> bool:
@@ -28,8 +25,7 @@ def finding_sentence(statement: FindingStatement) -> str:
     """
     if not is_few(statement.n_with) and not is_few(statement.n_eligible_with):
         return statement.sentence
-    match = _ELIGIBLE_KIND.search(statement.sentence)
-    kind = f" {match['kind']}" if match else ""
+    kind = f" {statement.eligible_kind}" if statement.eligible_kind else ""
     where = "recorded" if statement.is_diagnosis else "on their film"
     display = wording.lower_first(statement.coding.display)
     return (

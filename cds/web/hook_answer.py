@@ -10,11 +10,11 @@ from uuid import uuid4
 
 from cds.domain.errors import CdsError, Reason
 from cds.domain.silence import Assessment, SilenceDecision, decide, decide_for_user
+from cds.domain.time_limit import TimeLimit
 from cds.hooks.card import Card, response_json
 from cds.hooks.from_report import card_from_subject
 from cds.hooks.request import HookRequest
 from cds.ports import AuditEvent, FhirAccess
-from cds.web.deadline import TimeLimit
 from cds.web.engine_surface import HookAnalysis, MachineEngine
 from cds.web.hook_state import (
     Caller,

@@ -10,11 +10,11 @@ import orjson
 from flask import Blueprint, Flask, Response, current_app, g, request
 
 from cds.domain.errors import CdsError, Reason
+from cds.domain.time_limit import TimeLimit
 from cds.hooks.discovery import CdsService, cds_service_by_id, discovery_json
 from cds.hooks.request import HookRequest
 from cds.web.access import AccessPolicy, public
 from cds.web.client_auth import TokenCheck, verify
-from cds.web.deadline import TimeLimit
 from cds.web.engine_surface import MachineEngine, current_engine
 from cds.web.errors import HttpRefusalError
 from cds.web.hook_answer import HookCall, HookDoor, answer_hook

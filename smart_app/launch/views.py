@@ -10,9 +10,9 @@ from flask import Response, g, request, url_for
 
 from cds.domain.errors import CdsError, Reason
 from cds.domain.registration import EhrRegistration
+from cds.domain.time_limit import TimeLimit
 from cds.ports import AuditEvent
 from cds.web.access import public
-from cds.web.deadline import TimeLimit
 from smart_app.access import clinician_session, current_session, is_https
 from smart_app.engine_port import app_engine
 from smart_app.launch.authorization import PendingLaunch, hash_of, start_launch

@@ -8,8 +8,8 @@ from cds.domain.errors import CdsError, Reason
 from cds.domain.launch import LaunchAnalysis, StudyHint
 from cds.domain.registration import ReportMode
 from cds.domain.study import StudyRef
+from cds.domain.time_limit import TimeLimit
 from cds.ports import AuditEvent
-from cds.web.deadline import TimeLimit
 from cds.web.report_resources import resource_of
 from cds.web.wire import fhir_response
 from smart_app.access import (

@@ -97,6 +97,7 @@ def a_finding_statement(**over: Any) -> FindingStatement:
         interval=Interval(0.237, 0.562),
         n_eligible_with=45,
         n_eligible=204,
+        eligible_kind="",
         direction=Direction.MORE,
         sentence="Of the 31 past patients most like this one, 12 had heart failure recorded.",
     )

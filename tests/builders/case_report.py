@@ -133,6 +133,7 @@ def a_finding(coding: Coding, n_with: int, n: int, eligible: tuple[int, int]) ->
         interval=interval,
         n_eligible_with=eligible[0],
         n_eligible=eligible[1],
+        eligible_kind="with an AP chest film",
         direction=direction_against(interval, eligible[0] / eligible[1]),
         sentence=wording.finding_sentence(
             wording.lower_first(coding.display),

@@ -39,6 +39,7 @@ def a_statement(
         interval=interval,
         n_eligible_with=n_eligible_with,
         n_eligible=n_eligible,
+        eligible_kind=KIND,
         direction=direction_against(interval, n_eligible_with / n_eligible),
         sentence=wording.finding_sentence(
             wording.lower_first(display),

@@ -9,12 +9,12 @@ from typing import Any
 
 import pytest
 
-from cds.adapters.deadline import TimeLeft
 from cds.adapters.egress import EgressClients
 from cds.adapters.fhir_rest import RestFhirReader
 from cds.domain.errors import CdsError, Reason
 from cds.domain.patient import ClinicalContext
 from cds.domain.secrecy import SecretText
+from cds.domain.time_limit import TimeLimit
 from cds.fhir.record_queries import PATIENT_KEY, RECORD_QUERIES
 from cds.hooks.discovery import SIMILAR_CASES
 from cds.ports import FhirAccess, FhirReader
@@ -58,7 +58,7 @@ def read(request: pytest.FixtureRequest) -> Iterator[Read]:
             return reader.read_context(
                 FhirAccess(registration, token, PATIENT_ID),
                 prefetch=prefetch,
-                deadline=TimeLeft(10),
+                deadline=TimeLimit(10),
                 as_of=AS_OF,
             )
 

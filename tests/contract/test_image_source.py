@@ -10,7 +10,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from cds.adapters.deadline import TimeLeft
 from cds.adapters.dicom_files import frames_from_dicom
 from cds.adapters.dicom_folder import DicomFolderSource
 from cds.adapters.dicomweb import DicomwebSource
@@ -18,6 +17,7 @@ from cds.adapters.egress import EgressClients
 from cds.domain.errors import CdsError, Reason
 from cds.domain.pixels import PixelFrame
 from cds.domain.study import StudyRef
+from cds.domain.time_limit import TimeLimit
 from cds.ports import FhirAccess, ImageSource
 from tests.builders.dicom import STUDY_INSTANCE_UID, a_dicom_instance, a_ramp
 from tests.builders.fhir import PATIENT_ID
@@ -71,7 +71,7 @@ def asked(
     else:
         access = ACCESS
     return source.retrieve_frames(
-        access, study, patient_id_value=patient_id_value, deadline=TimeLeft(seconds)
+        access, study, patient_id_value=patient_id_value, deadline=TimeLimit(seconds)
     )
 
 

@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 
-from cds.adapters.deadline import TimeLeft
 from cds.adapters.dicom_files import frames_from_dicom
 from cds.adapters.dicomweb import DicomwebSource
 from cds.adapters.egress import EgressClients
@@ -15,6 +14,7 @@ from cds.domain.errors import CdsError, Reason
 from cds.domain.pixels import PixelFrame
 from cds.domain.secrecy import SecretText
 from cds.domain.study import StudyRef
+from cds.domain.time_limit import TimeLimit
 from cds.ports import FhirAccess
 from tests.builders.dicom import (
     SERIES_INSTANCE_UID,
@@ -64,7 +64,7 @@ class Pacs:
             FhirAccess(registration, TOKEN, PATIENT_ID),
             study,
             patient_id_value=patient_id_value,
-            deadline=TimeLeft(seconds),
+            deadline=TimeLimit(seconds),
         )
 
     @property

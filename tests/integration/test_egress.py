@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
-from cds.adapters.deadline import TimeLeft
 from cds.adapters.egress import EgressClient, basic, bearer
 from cds.domain.errors import CdsError, Reason
 from cds.domain.secrecy import SecretText
+from cds.domain.time_limit import TimeLimit
 from tests.builders.certificate import a_certificate
 from tests.builders.registration import a_registration
 from tests.fakes.http_server import LocalServer, Reply, a_server
@@ -42,12 +42,12 @@ def a_client(url: str, **options: Any) -> EgressClient:
 
 def refusal(client: EgressClient, url: str, **options: Any) -> CdsError:
     with pytest.raises(CdsError) as caught:
-        client.get(url, **{"deadline": TimeLeft(5), **options})
+        client.get(url, **{"deadline": TimeLimit(5), **options})
     return caught.value
 
 
 def test_registered_origin_is_fetched_with_its_own_host_header(server: LocalServer) -> None:
-    answer = a_client(server.url).get(f"{server.url}/fhir/Patient/1", deadline=TimeLeft(5))
+    answer = a_client(server.url).get(f"{server.url}/fhir/Patient/1", deadline=TimeLimit(5))
     assert answer.json() == {"resourceType": "Patient"}
     (asked,) = server.asked
     assert asked.headers["host"] == f"127.0.0.1:{server.port}"
@@ -61,8 +61,8 @@ def test_host_name_is_resolved_once_and_the_checked_address_is_connected_to(
     answers = itertools.chain([("127.0.0.1",)], itertools.repeat(("169.254.169.254",)))
     url = f"http://ehr.example.invalid:{server.port}"
     client = a_client(url, resolve=lambda _host, _port: next(answers))
-    client.get(f"{url}/fhir/a", deadline=TimeLeft(5))
-    client.get(f"{url}/fhir/b", deadline=TimeLeft(5))
+    client.get(f"{url}/fhir/a", deadline=TimeLimit(5))
+    client.get(f"{url}/fhir/b", deadline=TimeLimit(5))
     assert [asked.path for asked in server.asked] == ["/fhir/a", "/fhir/b"]
     assert server.asked[0].headers["host"] == f"ehr.example.invalid:{server.port}"
 
@@ -137,15 +137,15 @@ def test_token_goes_to_its_own_origin_and_to_no_other(server: LocalServer) -> No
     with a_server(lambda _: Reply.json({})) as pacs:
         client = a_client(server.url, registration={"origins": (pacs.url,)})
         token = bearer(TOKEN, server.url)
-        client.get(f"{server.url}/fhir/x", deadline=TimeLeft(5), credential=token)
-        client.get(f"{pacs.url}/dicomweb/studies", deadline=TimeLeft(5), credential=token)
+        client.get(f"{server.url}/fhir/x", deadline=TimeLimit(5), credential=token)
+        client.get(f"{pacs.url}/dicomweb/studies", deadline=TimeLimit(5), credential=token)
         assert server.asked[0].headers["authorization"] == f"Bearer {TOKEN.reveal()}"
         assert "authorization" not in pacs.asked[0].headers
 
 
 def test_basic_credentials_are_encoded(server: LocalServer) -> None:
     credential = basic("us:er", SecretText("pä"), server.url)
-    a_client(server.url).get(f"{server.url}/fhir/x", deadline=TimeLeft(5), credential=credential)
+    a_client(server.url).get(f"{server.url}/fhir/x", deadline=TimeLimit(5), credential=credential)
     assert server.asked[0].headers["authorization"] == "Basic dXM6ZXI6cMOk"
 
 
@@ -182,7 +182,7 @@ def test_status_becomes_a_reason(status: int, reason: Reason) -> None:
 def test_post_form_returns_any_status() -> None:
     with a_server(lambda _: Reply.json({"error": "invalid_grant"}, 400)) as server:
         answer = a_client(server.url).post_form(
-            f"{server.url}/token", {"code": "a b"}, deadline=TimeLeft(5)
+            f"{server.url}/token", {"code": "a b"}, deadline=TimeLimit(5)
         )
     assert (answer.status, answer.json()["error"]) == (400, "invalid_grant")
     assert server.asked[0].body == b"code=a+b"
@@ -216,12 +216,12 @@ def slow_chunks() -> Iterator[bytes]:
 
 def test_server_that_drips_is_cut_at_the_deadline() -> None:
     with a_server(lambda _: Reply(chunks=slow_chunks())) as server:
-        error = refusal(a_client(server.url), f"{server.url}/fhir/x", deadline=TimeLeft(0.3))
+        error = refusal(a_client(server.url), f"{server.url}/fhir/x", deadline=TimeLimit(0.3))
     assert error.reason == Reason.DEADLINE
 
 
 def test_no_request_starts_after_the_deadline(server: LocalServer) -> None:
-    error = refusal(a_client(server.url), f"{server.url}/fhir/x", deadline=TimeLeft(0))
+    error = refusal(a_client(server.url), f"{server.url}/fhir/x", deadline=TimeLimit(0))
     assert error.reason == Reason.DEADLINE
     assert server.asked == []
 
@@ -236,7 +236,7 @@ def test_token_does_not_leave_after_the_deadline_when_the_name_resolves_slowly(
     url = f"http://ehr.example.invalid:{server.port}"
     token = bearer(TOKEN, url)
     error = refusal(
-        a_client(url, resolve=slow), f"{url}/fhir/x", deadline=TimeLeft(0.2), credential=token
+        a_client(url, resolve=slow), f"{url}/fhir/x", deadline=TimeLimit(0.2), credential=token
     )
     assert error.reason == Reason.DEADLINE
     assert server.asked == []
@@ -254,8 +254,8 @@ def test_kept_connection_is_not_used_after_the_deadline_when_the_name_resolves_s
 
     url = f"http://ehr.example.invalid:{server.port}"
     client = a_client(url, resolve=ever_slower)
-    client.get(f"{url}/fhir/first", deadline=TimeLeft(5))
-    error = refusal(client, f"{url}/fhir/x", deadline=TimeLeft(0.2), credential=bearer(TOKEN, url))
+    client.get(f"{url}/fhir/first", deadline=TimeLimit(5))
+    error = refusal(client, f"{url}/fhir/x", deadline=TimeLimit(0.2), credential=bearer(TOKEN, url))
     assert error.reason == Reason.DEADLINE
     assert [asked.path for asked in server.asked] == ["/fhir/first"]
 
@@ -272,7 +272,7 @@ def test_proxy_of_the_environment_is_not_used(
     with a_server(lambda _: Reply(500)) as proxy:
         monkeypatch.setenv("HTTP_PROXY", proxy.url)
         monkeypatch.setenv("http_proxy", proxy.url)
-        a_client(server.url).get(f"{server.url}/fhir/x", deadline=TimeLeft(5))
+        a_client(server.url).get(f"{server.url}/fhir/x", deadline=TimeLimit(5))
         assert proxy.asked == []
 
 
@@ -287,7 +287,7 @@ def test_tls_checks_the_name_while_connecting_to_the_checked_address(tmp_path: P
             "resolve": lambda _host, _port: ("127.0.0.1",),
         }
         url = f"https://ehr.example.invalid:{server.port}"
-        assert a_client(url, **options).get(f"{url}/fhir/x", deadline=TimeLeft(5)).status == 200
+        assert a_client(url, **options).get(f"{url}/fhir/x", deadline=TimeLimit(5)).status == 200
         url = f"https://other.example.invalid:{server.port}"
         error = refusal(a_client(url, **options), f"{url}/fhir/x")
         assert error.reason == Reason.UPSTREAM_FAILED
@@ -301,7 +301,7 @@ def test_nothing_of_the_query_or_the_token_is_logged(
     client = a_client(server.url)
     client.get(
         f"{server.url}/fhir/Observation?patient=Patient/secret-id",
-        deadline=TimeLeft(5),
+        deadline=TimeLimit(5),
         credential=bearer(TOKEN, server.url),
     )
     refusal(a_client("http://127.0.0.1:9"), "http://127.0.0.1:9/fhir/Patient/secret-id")

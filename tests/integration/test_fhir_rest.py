@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 
-from cds.adapters.deadline import TimeLeft
 from cds.adapters.egress import EgressClients
 from cds.adapters.fhir_requests import ReaderLimits
 from cds.adapters.fhir_rest import RestFhirReader
@@ -16,6 +15,7 @@ from cds.domain.errors import CdsError, Reason
 from cds.domain.patient import ClinicalContext
 from cds.domain.secrecy import SecretText
 from cds.domain.study import ReportState
+from cds.domain.time_limit import TimeLimit
 from cds.ports import FhirAccess
 from tests.builders.fhir import (
     PATIENT_ID,
@@ -71,7 +71,7 @@ class Hospital:
         return reader.read_context(
             FhirAccess(registration, secret, patient_id),
             prefetch=prefetch,
-            deadline=TimeLeft(seconds),
+            deadline=TimeLimit(seconds),
             as_of=AS_OF,
         )
 

@@ -4,10 +4,10 @@ from typing import Any
 
 import pytest
 
-from cds.adapters.deadline import TimeLeft
 from cds.adapters.egress import EgressClients
 from cds.adapters.smart_configuration import KEPT_FOR_S, SmartConfigurations
 from cds.domain.errors import CdsError, Reason
+from cds.domain.time_limit import TimeLimit
 from tests.builders.registration import a_registration
 from tests.fakes.http_server import Reply, a_server
 
@@ -32,15 +32,15 @@ def test_configuration_is_read_below_a_base_with_a_path_and_kept() -> None:
             fhir_base_url=f"{server.url}/r4/fhir/", permitted_networks=("127.0.0.1",)
         )
         found = SmartConfigurations(EgressClients(development=True), clock=lambda: now_s[0])
-        first = found.read(registration, deadline=TimeLeft(5))
-        assert found.read(registration, deadline=TimeLeft(5)) == first
+        first = found.read(registration, deadline=TimeLimit(5))
+        assert found.read(registration, deadline=TimeLimit(5)) == first
         assert [asked.path for asked in server.asked] == [
             "/r4/fhir/.well-known/smart-configuration"
         ]
         assert first.token_endpoint == f"{server.url}/auth/token"
         assert first.capabilities == ("launch-ehr",)
         now_s[0] = KEPT_FOR_S + 1
-        found.read(registration, deadline=TimeLeft(5))
+        found.read(registration, deadline=TimeLimit(5))
         assert len(server.asked) == 2
 
 
@@ -63,5 +63,5 @@ def test_configuration_that_cannot_be_trusted_is_refused(reply: Reply, reason: R
         )
         found = SmartConfigurations(EgressClients(development=True))
         with pytest.raises(CdsError) as caught:
-            found.read(registration, deadline=TimeLeft(5))
+            found.read(registration, deadline=TimeLimit(5))
     assert caught.value.reason == reason

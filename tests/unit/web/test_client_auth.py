@@ -11,8 +11,8 @@ from joserfc.jwk import ECKey, RSAKey
 
 from cds.domain.errors import CdsError, Reason
 from cds.domain.registration import CdsClient
+from cds.domain.time_limit import TimeLimit
 from cds.web.client_auth import TokenCheck, VerifiedClient, verify
-from cds.web.deadline import TimeLimit
 from cds.web.key_sets import FRESH_S, REFETCH_S, STALE_S, KeySets
 from tests.builders.answers import EHR_ID, NOW, a_registration
 from tests.fakes.cds_client import ISSUER, JKU, CdsClientDouble, ec_key, rsa_key

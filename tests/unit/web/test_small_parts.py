@@ -7,9 +7,9 @@ from importlib.metadata import PackageNotFoundError
 
 import pytest
 
+from cds.domain.time_limit import TimeLimit
 from cds.hooks.request import HookRequest
 from cds.web import software
-from cds.web.deadline import TimeLimit
 from cds.web.headers import machine_headers
 from cds.web.hook_answer import HookCall
 from cds.web.hook_state import Caller

@@ -1,4 +1,4 @@
-"""How long this request may still take, from the moment it arrived."""
+"""How long a call may still take, on the monotonic clock."""
 
 from __future__ import annotations
 
