@@ -1,4 +1,4 @@
-"""What a hospital's own archives say of a study: the PACS of its pictures, the EHR of its record."""
+"""What the archives say of a study: the PACS of its pictures, the EHR of its record."""
 
 from __future__ import annotations
 

@@ -47,7 +47,7 @@ class PictureArchive(Protocol):
 
 
 class RecordArchive(Protocol):
-    """A FHIR server that says who a study's patient is, what was known then, and what came after."""
+    """A FHIR server that says whose a study is, what was known then, and what came after."""
 
     def case_of(self, study: ArchivedStudy) -> SourceCase | None:
         """Return what the record says of a study, without its pictures; None if it knows nothing.
