@@ -245,7 +245,7 @@ def test_dicom_folder_when_recognised_gives_one_case_per_study(tmp_path: Path) -
     ],
 )
 def test_dicom_file_when_it_cannot_be_a_case_is_set_apart(
-    tmp_path: Path, overrides: dict[str, str], reason: str
+    tmp_path: Path, overrides: dict[str, Any], reason: str
 ) -> None:
     (tmp_path / "a.dcm").write_bytes(dicom_bytes(a_dataset(**overrides)))
     (row,) = rejected(open_source(SourceRequest(folder=tmp_path)))
