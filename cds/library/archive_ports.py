@@ -122,11 +122,11 @@ class ArchiveLedger(Protocol):
         ...
 
     def due(self, *, limit: int = 1000) -> tuple[LedgerEntry, ...]:
-        """Return the studies that can be claimed now, in the order in which they were first seen."""
+        """Return the studies that can be claimed now, in the order of their first sight."""
         ...
 
     def entries(self, state: LedgerState) -> Iterator[LedgerEntry]:
-        """Return the studies in a state, in the order in which they were first seen."""
+        """Return the studies in a state, in the order of their first sight."""
         ...
 
     def tally(self) -> Mapping[LedgerState, int]:
