@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from io import BytesIO
 from typing import TYPE_CHECKING, Any
@@ -62,11 +62,21 @@ class Transport:
 
 @dataclass(frozen=True, slots=True)
 class Bounds:
-    """What one answer may cost; `any_status` lets 4xx and 5xx come back."""
+    """What one answer may cost.
+
+    Attributes
+    ----------
+    any_status
+        Lets 4xx and 5xx come back.
+    sink
+        Gets the body of a 2xx answer chunk by chunk, so that it is never whole in memory.
+
+    """
 
     deadline: Deadline
     max_bytes: int
     any_status: bool
+    sink: Callable[[bytes], None] | None = None
 
 
 class EgressSession(requests.Session):
@@ -152,17 +162,21 @@ class EgressSession(requests.Session):
     def _body(self, response: requests.Response, peer: str) -> bytes:
         raw = response.raw
         content = bytearray()
+        n_bytes = 0
+        sink = self._bounds.sink if 200 <= response.status_code < 300 else None
+        keep = content.extend if sink is None else sink
         try:
             if response.headers.get("Content-Encoding", "identity") != "identity":
                 raise CdsError(
                     Reason.UPSTREAM_FAILED, f"{peer} answered in an encoding not asked for."
                 )
             while chunk := raw.read(CHUNK_BYTES):
-                content += chunk
-                if len(content) > self._bounds.max_bytes:
+                n_bytes += len(chunk)
+                if n_bytes > self._bounds.max_bytes:
                     raise CdsError(
                         Reason.UPSTREAM_FAILED, f"{peer} answered with more than was allowed."
                     )
+                keep(chunk)
         finally:
             is_cut = was_cut(raw)
             raw.close()

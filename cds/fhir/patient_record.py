@@ -5,8 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from cds.fhir.shapes import subject_id, text
-from cds.fhir.shapes import Resource
+from cds.fhir.shapes import Resource, subject_id, text
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

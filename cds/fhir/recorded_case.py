@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING
 
 from cds.domain.errors import CdsError, Reason
 from cds.domain.film import FilmFacts, film_facts
 from cds.domain.identity import check_identity, patient_id_value
+from cds.domain.patient import Demographics
 from cds.domain.patient_course import AfterFilm, PatientCourse, after_film, latest
 from cds.domain.recorded_case import RecordedCase, ReportReader, no_report_findings
+from cds.domain.registration import EhrRegistration
+from cds.domain.study import StudyRef
 from cds.fhir import observation
 from cds.fhir.archived_study import (
     identity_of,
@@ -23,15 +26,10 @@ from cds.fhir.course import course_of, encounter_of
 from cds.fhir.dates import effective_at
 from cds.fhir.episode_findings import diagnoses_of_episode, is_of_episode, known_latest, unique
 from cds.fhir.patient import demographics_from_patient
-from cds.fhir.shapes import reference_id, text
+from cds.fhir.patient_record import PatientRecord
+from cds.fhir.shapes import Resource, reference_id, text
 from cds.fhir.study_reports import StudyReport, reports_of_study
 from cds.fhir.withholding import why_withheld
-from cds.domain.study import StudyRef
-from cds.domain.registration import EhrRegistration
-from cds.domain.patient import Demographics
-from cds.fhir.patient_record import PatientRecord
-from cds.fhir.shapes import Resource
-from datetime import date
 
 if TYPE_CHECKING:
     from cds.domain.archive import ArchivedStudy

@@ -14,6 +14,7 @@ from cds.domain.facts import Finding
 from cds.fhir.dates import effective_at, moment
 from cds.fhir.report_state import is_about, is_by_software
 from cds.fhir.shapes import (
+    Resource,
     accession_numbers,
     codings,
     concept_text,
@@ -23,7 +24,6 @@ from cds.fhir.shapes import (
     reference_id,
     text,
 )
-from cds.fhir.shapes import Resource
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -122,11 +122,8 @@ def _is_beside(
     imaging_study: Resource | None,
     other_studies: tuple[Resource, ...],
 ) -> bool:
-    names_a_study = bool(
-        items(report.get("imagingStudy"))
-        or items(report.get("basedOn"))
-        or accession_numbers(report)
-    )
+    links = (items(report.get("imagingStudy")), items(report.get("basedOn")))
+    names_a_study = any(links) or bool(accession_numbers(report))
     if names_a_study or imaging_study is None or study.started_at is None:
         return False
     encounter_id = reference_id(imaging_study.get("encounter"), "Encounter")

@@ -14,7 +14,7 @@ from cds.domain.archive import (
     LedgerState,
     StudySearch,
 )
-from cds.library.source_case import SourceCase
+from cds.domain.recorded_case import RecordedCase
 
 
 class PictureArchive(Protocol):
@@ -57,8 +57,8 @@ class PictureArchive(Protocol):
 class RecordArchive(Protocol):
     """A FHIR server that says whose a study is, what was known then, and what came after."""
 
-    def case_of(self, study: ArchivedStudy) -> SourceCase | None:
-        """Return what the record says of a study, without its pictures; None if it knows nothing.
+    def case_of(self, study: ArchivedStudy) -> RecordedCase | None:
+        """Return what the record says of a study; None if it does not know the patient.
 
         Raises
         ------
