@@ -74,6 +74,8 @@ class PatientCourse:
         "never recorded here".
     complete_until
         Until when the site states that deaths and returns are complete (a register is linked).
+    is_partial
+        Whether a part of the record could not be read: then no absence is believed.
 
     """
 
@@ -84,6 +86,7 @@ class PatientCourse:
     last_contact_at: datetime | None = None
     kept_events: frozenset[str] = frozenset()
     complete_until: date | None = None
+    is_partial: bool = False
 
     def stay_at(self, at: datetime, *, encounter_id: str | None = None) -> HospitalStay | None:
         """Return the stay that an encounter names, else the one that was going on at a time."""
@@ -224,7 +227,7 @@ class _Reading:
 
     def _is_covered(self, ends_at: datetime) -> bool:
         course = self.course
-        if ends_at > course.read_at:
+        if ends_at > course.read_at or course.is_partial:
             return False
         if course.complete_until is not None and ends_at.date() <= course.complete_until:
             return True
@@ -232,7 +235,7 @@ class _Reading:
 
     def _is_stay_closed(self) -> bool:
         stay = self.stay
-        return stay is not None and stay.ended_at is not None
+        return stay is not None and stay.ended_at is not None and not self.course.is_partial
 
 
 def _answer(value: float, at: datetime) -> _Answer:

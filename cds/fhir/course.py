@@ -31,6 +31,7 @@ def course_of(
     icu_location_ids: frozenset[str] = frozenset(),
     kept_events: frozenset[str] = frozenset(),
     complete_until: date | None = None,
+    is_partial: bool = False,
 ) -> PatientCourse:
     """Return what a record tells about the patient's course.
 
@@ -46,6 +47,8 @@ def course_of(
         Kinds of events that this server demonstrably keeps.
     complete_until
         Until when the site states that deaths and returns are complete.
+    is_partial
+        Whether the reading is known to lack something.
 
     """
     encounters = [e for e in record.encounters if e.get("status") not in _NOT_YET]
@@ -67,6 +70,7 @@ def course_of(
         last_contact_at=latest(at for at in contacts if at is not None and at <= read_at),
         kept_events=kept_events,
         complete_until=complete_until,
+        is_partial=is_partial or "Encounter" in record.refused,
     )
 
 

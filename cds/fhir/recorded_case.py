@@ -53,7 +53,7 @@ class JoinRules:
         Says which identifier system and issuer the Patient ID belongs to.
     read_at
         Aware UTC time of the reading.
-    icu_location_ids, kept_events, complete_until
+    icu_location_ids, kept_events, complete_until, is_partial
         As in `course_of`.
     report_reader
         Reads findings from report text.
@@ -65,6 +65,7 @@ class JoinRules:
     icu_location_ids: frozenset[str] = frozenset()
     kept_events: frozenset[str] = frozenset()
     complete_until: date | None = None
+    is_partial: bool = False
     report_reader: ReportReader = no_report_findings
 
 
@@ -148,6 +149,7 @@ class _Join:
             icu_location_ids=self.rules.icu_location_ids,
             kept_events=self.rules.kept_events,
             complete_until=self.rules.complete_until,
+            is_partial=self.rules.is_partial,
         )
 
     def _episodes(self, course: PatientCourse) -> frozenset[str]:

@@ -20,6 +20,7 @@ PATIENT_BEARING = {
     *("analysis_result", "hook_call", "card_shown", "audit_event", "smart_session"),
     *("launch_state", "seen_jti", "ehr_registration"),
 }
+LIBRARIAN = {"librarian_act", "opt_out", "case_update"}
 LIBRARY = {"library_case", "case_picture", "case_embedding", "case_finding", "import_rejection"}
 
 
@@ -67,7 +68,7 @@ def test_tables_when_they_bear_patients_name_their_ehr() -> None:
     tables = Table.metadata.tables
     assert {t.name for t in tables.values() if "ehr_id" in t.columns} == PATIENT_BEARING
     named = {t.name for t in tables.values() if "owner_ehr_id" in t.columns}
-    assert named == {*LIBRARY, "import_run"}
+    assert named == {*LIBRARY, *LIBRARIAN, "import_run"}
 
 
 def test_connection_when_opened_waits_writes_ahead_and_checks_references(engine: Engine) -> None:
