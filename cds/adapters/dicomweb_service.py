@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from dicomweb_client import DICOMwebClient
 
 from cds.adapters import dicom_json
+from cds.adapters.dicom_objects import PEER_NAME, retrieved_object
 from cds.adapters.egress import EgressClient
 from cds.adapters.egress_session import BoundCredential
 from cds.adapters.instance_selection import (
@@ -17,7 +18,6 @@ from cds.adapters.instance_selection import (
     frontal_first,
     is_film,
 )
-from cds.adapters.multipart_related import parts_of
 from cds.domain.errors import CdsError, Reason
 from cds.ports import Deadline
 
@@ -27,13 +27,9 @@ if TYPE_CHECKING:
     from cds.domain.pixels import PixelFrame
     from cds.domain.study import StudyRef
 
-PEER_NAME = "The PACS"  # an EHR may serve DICOMweb from its own origin
 MAX_SEARCH_BYTES = 8 * 1024 * 1024
-MAX_INSTANCE_BYTES = 128 * 1024 * 1024
 MAX_STUDIES = 10
-# As stored: the PACS need not transcode, and what it cannot decode we can.
-ACCEPT_DICOM = 'multipart/related; type="application/dicom"; transfer-syntax=*'
-_INSTANCE_FIELDS = ("00080008", "00185101", "00200032", "00200037")
+INSTANCE_FIELDS = ("00080008", "00185101", "00200032", "00200037")
 
 
 class FrameDecoder(Protocol):
@@ -101,7 +97,7 @@ class DicomwebService:
                 lambda uid=uid: searcher.search_for_instances(  # type: ignore[misc]  # bound now
                     study_instance_uid=study_uid,
                     series_instance_uid=uid,
-                    fields=_INSTANCE_FIELDS,
+                    fields=INSTANCE_FIELDS,
                 )
             )
             instances.extend(dicom_json.instances_from_json(answers, uid))
@@ -144,20 +140,10 @@ class DicomwebService:
             f"{self.root}/studies/{study_uid}/series/{instance.series_instance_uid}"
             f"/instances/{instance.sop_instance_uid}"
         )
-        response = self.client.get(
-            url,
-            deadline=self.deadline,
-            headers={"Accept": ACCEPT_DICOM},
-            credential=self.credential,
-            max_bytes=MAX_INSTANCE_BYTES,
-            peer_name=PEER_NAME,
+        content = retrieved_object(
+            self.client, url, deadline=self.deadline, credential=self.credential
         )
-        parts = parts_of(response.body, response.headers.get("Content-Type", ""))
-        if len(parts) != 1:
-            raise CdsError(
-                Reason.UPSTREAM_FAILED, f"The PACS answered {len(parts)} instances instead of one."
-            )
-        frames = self.decode(parts[0], timeout_s=self.deadline.remaining_s())
+        frames = self.decode(content, timeout_s=self.deadline.remaining_s())
         for frame in frames:
             if (
                 frame.identity.study_instance_uid != study_uid
