@@ -13,10 +13,10 @@ from cds.adapters.egress import EgressClient
 from cds.adapters.egress_session import BoundCredential
 from cds.adapters.instance_selection import (
     InstanceRecord,
-    chosen_instances,
-    chosen_series,
+    SeriesRecord,
     frontal_first,
-    is_film,
+    placed,
+    wanted_instances,
 )
 from cds.domain.errors import CdsError, Reason
 from cds.ports import Deadline
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 MAX_SEARCH_BYTES = 8 * 1024 * 1024
 MAX_STUDIES = 10
-INSTANCE_FIELDS = ("00080008", "00185101", "00200032", "00200037")
+INSTANCE_FIELDS = ("00080008", "00185101", "00200032", "00200037", "00280008")
 
 
 class FrameDecoder(Protocol):
@@ -53,7 +53,7 @@ class DicomwebService:
     def frames(
         self, study: StudyRef, patient_id_value: str | None, issuer: str | None
     ) -> tuple[PixelFrame, ...]:
-        """Return the frames of a study to compare, frontal views first.
+        """Return the frames of a study to compare: frontal views, or the middle slice, first.
 
         Raises
         ------
@@ -80,7 +80,7 @@ class DicomwebService:
                 refusals.append(error)
         if not frames:
             raise refusals[0]
-        return frontal_first(frames)
+        return frontal_first(frames)  # stable: key slices stay in their order
 
     def _chosen(self, study_uid: str, modality: str | None) -> tuple[InstanceRecord, ...]:
         searcher = self._searcher()
@@ -89,19 +89,18 @@ class DicomwebService:
         )
         if not found:
             raise CdsError(Reason.NO_IMAGING, "The PACS does not know this study.")
-        series = chosen_series(found, modality)
-        instances: list[InstanceRecord] = []
-        for one in series:
-            uid = one.series_instance_uid
+
+        def instances_of(one: SeriesRecord) -> tuple[InstanceRecord, ...]:
             answers = _searched(
-                lambda uid=uid: searcher.search_for_instances(  # type: ignore[misc]  # bound now
+                lambda: searcher.search_for_instances(
                     study_instance_uid=study_uid,
-                    series_instance_uid=uid,
+                    series_instance_uid=one.series_instance_uid,
                     fields=INSTANCE_FIELDS,
                 )
             )
-            instances.extend(dicom_json.instances_from_json(answers, uid))
-        chosen = chosen_instances(instances, of_films=any(map(is_film, series)))
+            return dicom_json.instances_from_json(answers, one.series_instance_uid)
+
+        chosen = wanted_instances(found, modality, instances_of)
         if not chosen:
             raise CdsError(
                 Reason.IMAGE_UNSUPPORTED, "The study holds no picture of a supported kind."
@@ -154,7 +153,7 @@ class DicomwebService:
                     "The PACS answered with another study or instance. Tell the PACS team.",
                     fields="study UID",
                 )
-        return frames
+        return placed(frames, instance.place)
 
     def _searcher(self) -> Any:  # noqa: ANN401  # dicomweb-client ships no types
         session = self.client.session(

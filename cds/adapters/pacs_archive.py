@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 from zoneinfo import ZoneInfo
 
@@ -15,9 +16,7 @@ from cds.adapters.instance_selection import (
     NOT_PICTURES,
     InstanceRecord,
     SeriesRecord,
-    chosen_instances,
-    chosen_series,
-    is_film,
+    wanted_instances,
 )
 from cds.adapters.pacs_gate import Meter, PacsGate, Work
 from cds.adapters.qido_search import INSTANCES_PAGE, PAGE, Found, QidoSearch
@@ -27,7 +26,7 @@ from cds.domain.errors import CdsError, Reason
 from cds.domain.time_limit import TimeLimit
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from cds.domain.registration import EhrRegistration
     from cds.ports import Clock
@@ -37,12 +36,15 @@ SOP_INSTANCE_UID = "00080018"
 
 
 class InstanceChoice(Protocol):
-    """Says from the metadata of the chosen series which instances are worth fetching."""
+    """Says which instances of a study are worth fetching; `wanted_instances` is the product's."""
 
     def __call__(
-        self, instances: Sequence[InstanceRecord], *, of_films: bool
+        self,
+        series: Sequence[SeriesRecord],
+        modality: str | None,
+        instances_of: Callable[[SeriesRecord], Sequence[InstanceRecord]],
     ) -> tuple[InstanceRecord, ...]:
-        """Return the instances to fetch; empty if none is a picture."""
+        """Return them; `instances_of` asks the PACS, so only for series that may be chosen."""
         ...
 
 
@@ -64,7 +66,7 @@ class DicomwebArchive:
     clock
         Says which day is today.
     choose
-        Picks the instances of the chosen series.
+        Picks the instances from what the PACS says of its series.
     work
         BULK for an import, PROMPT for a study that has just arrived.
 
@@ -82,7 +84,7 @@ class DicomwebArchive:
         gate: PacsGate,
         *,
         clock: Clock,
-        choose: InstanceChoice = chosen_instances,
+        choose: InstanceChoice = wanted_instances,
         work: Work = Work.BULK,
     ) -> None:
         url = registration.default_pacs_url
@@ -164,9 +166,7 @@ class DicomwebArchive:
         found = dicom_json.series_from_json(list(self._listed(path, SERIES_INSTANCE_UID).answers))
         if not found:
             raise CdsError(Reason.NO_IMAGING, "The PACS does not know this study.")
-        series = chosen_series(found, _modality(study))
-        instances = [i for one in series for i in self._instances(path, one)]
-        wanted = self._choose(instances, of_films=any(map(is_film, series)))
+        wanted = self._choose(found, _modality(study), partial(self._instances, path))
         if not wanted:
             raise CdsError(
                 Reason.IMAGE_UNSUPPORTED, "The study holds no picture of a supported kind."
