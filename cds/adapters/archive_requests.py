@@ -6,7 +6,6 @@ import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
 
@@ -14,6 +13,7 @@ import orjson
 
 from cds.adapters.egress import bearer
 from cds.adapters.fhir_requests import JSON_TYPES, is_below
+from cds.adapters.retry_after import retry_after_s
 from cds.domain.errors import CdsError, Reason
 from cds.domain.secrecy import SecretText
 from cds.domain.time_limit import TimeLimit
@@ -182,7 +182,7 @@ class ArchiveRequests:
 
     def wait_s(self, response: requests.Response, *, default_s: float) -> float:
         """Return how long the server asks to wait, within bounds."""
-        asked_s = retry_after_s(response.headers.get("Retry-After"))
+        asked_s = retry_after_s(response.headers, now=datetime.now(UTC))
         return min(self.limits.max_wait_s, default_s if asked_s is None else asked_s)
 
     def _json(self, url: str) -> Any:  # noqa: ANN401  # JSON
@@ -250,25 +250,3 @@ def search_value(value: str) -> str:
     for separator in "\\,|$":
         value = value.replace(separator, f"\\{separator}")
     return value
-
-
-def retry_after_s(value: str | None, *, now: datetime | None = None) -> float | None:
-    """Return a Retry-After header as seconds, None if there is none that can be read.
-
-    Examples
-    --------
-    >>> retry_after_s("120"), retry_after_s("soon")
-    (120.0, None)
-    >>> noon = datetime(2026, 11, 26, 12, tzinfo=UTC)
-    >>> retry_after_s("Thu, 26 Nov 2026 12:00:30 GMT", now=noon)
-    30.0
-
-    """
-    text = (value or "").strip()
-    if text.isdigit():
-        return float(text)
-    try:
-        at = parsedate_to_datetime(text)
-    except ValueError:
-        return None
-    return max(0.0, (at - (now or datetime.now(UTC))).total_seconds())

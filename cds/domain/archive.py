@@ -88,7 +88,8 @@ class LedgerEntry:
     Attributes
     ----------
     study
-        As it was seen last.
+        As it was seen last; None once it was withdrawn, until it is seen again after it was
+        reopened: what shall not be in the library is not kept here either.
     n_instances
         As counted last; None before the first count.
     unchanged_since_at
@@ -105,7 +106,7 @@ class LedgerEntry:
     """
 
     study_key: str
-    study: ArchivedStudy
+    study: ArchivedStudy | None
     state: LedgerState
     n_instances: int | None = None
     unchanged_since_at: datetime | None = None

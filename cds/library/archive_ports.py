@@ -49,7 +49,8 @@ class PictureArchive(Protocol):
         Raises
         ------
         CdsError
-            NO_IMAGING, IMAGE_UNSUPPORTED, UPSTREAM_FAILED or UPSTREAM_REFUSED.
+            NO_IMAGING, IMAGE_UNSUPPORTED, IMAGE_UNREADABLE; IDENTITY_MISMATCH if the archive hands
+            out an object of another study or patient; UPSTREAM_FAILED, UPSTREAM_REFUSED, DEADLINE.
 
         """
         ...
@@ -139,7 +140,11 @@ class ArchiveLedger(Protocol):
         ...
 
     def withdraw(self, study_key: str, reason: str) -> None:
-        """Note that the study shall not be in the library; ends every claim."""
+        """Note that the study shall not be in the library; ends every claim, keeps no identity."""
+        ...
+
+    def withdraw_patient(self, patient_key: str, reason: str) -> int:
+        """Withdraw every study of a patient, and return how many; their keys are cut from it."""
         ...
 
     def reopen(self, study_key: str, reason: str) -> None:
