@@ -10,10 +10,9 @@ from enum import StrEnum
 from typing import Any
 
 from joserfc.jwk import ECKey, RSAKey
-from sqlalchemy import Engine, delete, select
+from sqlalchemy import Engine, delete, select, update
 from sqlalchemy.exc import IntegrityError, OperationalError
 from sqlalchemy.orm import Session
-from sqlalchemy.orm.exc import StaleDataError
 
 from cds.adapters.crypto import FieldCipher
 from cds.adapters.sql.backend_key_models import BackendKey
@@ -25,6 +24,10 @@ from cds.ports import Clock
 
 RSA_BITS = 3072  # Source: NIST SP 800-57 part 1 rev. 5, table 2: 128 bits of security
 PUBLISHED_AHEAD = timedelta(minutes=10)  # twice the time for which our key set may be cached
+
+ROTATED_MEANWHILE = (
+    "The keys could not be rotated; another process may be rotating them. Try again."
+)
 
 
 class KeyState(StrEnum):
@@ -141,6 +144,9 @@ class SqlBackendKeys:
         try:
             with Session(self._engine) as session, session.begin():
                 rows = {row.state: row for row in session.scalars(_query(ehr_id, algorithm))}
+                session.expunge_all()
+                if not {KeyState.ACTIVE, KeyState.NEXT} <= rows.keys():
+                    raise CdsError(Reason.INVALID_REQUEST, ROTATED_MEANWHILE)
                 following = rows[KeyState.NEXT]
                 if not force and self._clock.now() - following.created_at < PUBLISHED_AHEAD:
                     raise CdsError(
@@ -150,18 +156,12 @@ class SqlBackendKeys:
                         "not have fetched it yet; try again later, or force it.",
                     )
                 if KeyState.PREVIOUS in rows:
-                    session.delete(rows[KeyState.PREVIOUS])
-                    session.flush()
-                rows[KeyState.ACTIVE].state = KeyState.PREVIOUS
-                session.flush()
-                following.state = KeyState.ACTIVE
-                session.flush()
+                    _delete(session, rows[KeyState.PREVIOUS])
+                _move(session, rows[KeyState.ACTIVE], KeyState.PREVIOUS)
+                _move(session, following, KeyState.ACTIVE)
                 session.add(self._fresh(ehr_id, algorithm, KeyState.NEXT))
-        except (IntegrityError, StaleDataError, OperationalError):
-            raise CdsError(
-                Reason.INVALID_REQUEST,
-                "The keys could not be rotated; another process may be rotating them. Try again.",
-            ) from None
+        except (IntegrityError, OperationalError):
+            raise CdsError(Reason.INVALID_REQUEST, ROTATED_MEANWHILE) from None
 
     def withdraw_previous(self, ehr_id: str) -> int:
         """Publish the keys before the active ones no longer; returns how many those were."""
@@ -212,6 +212,28 @@ def _key_pair(algorithm: SigningAlgorithm) -> ECKey | RSAKey:
     if algorithm is SigningAlgorithm.ES384:
         return ECKey.generate_key("P-384")
     return RSAKey.generate_key(RSA_BITS)
+
+
+def _move(session: Session, row: BackendKey, state: KeyState) -> None:
+    """Change a key's state, provided that it still is in the state in which it was read."""
+    _expect_one(session.execute(update(BackendKey).where(*_as_read(row)).values(state=state)))
+
+
+def _delete(session: Session, row: BackendKey) -> None:
+    _expect_one(session.execute(delete(BackendKey).where(*_as_read(row))))
+
+
+def _as_read(row: BackendKey) -> tuple[Any, ...]:
+    return (
+        BackendKey.ehr_id == row.ehr_id,
+        BackendKey.key_id == row.key_id,
+        BackendKey.state == row.state,
+    )
+
+
+def _expect_one(result: Any) -> None:  # noqa: ANN401  # SQLAlchemy's result of a change
+    if result.rowcount != 1:
+        raise CdsError(Reason.INVALID_REQUEST, ROTATED_MEANWHILE)
 
 
 def _query(ehr_id: str, algorithm: SigningAlgorithm) -> Any:  # noqa: ANN401  # an SQL query
