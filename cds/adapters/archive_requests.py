@@ -30,6 +30,7 @@ TokenProvider = Callable[[], SecretText | None]
 """Our own backend-services token for the EHR; None where the server wants none."""
 
 BUSY = frozenset({429, 503})
+UNAUTHORIZED = 401
 REFUSED = frozenset({401, 403})
 GONE = frozenset({404, 410})
 
@@ -74,6 +75,9 @@ class ArchiveRequests:
         Asked before each request, so that an expired token is replaced.
     limits
         What the import may ask.
+    on_refused
+        Told that the server refused the token although its time was not up; the request is then
+        sent once more.
     sleep
         Waits so many seconds; another one in tests.
 
@@ -85,11 +89,13 @@ class ArchiveRequests:
         token: TokenProvider,
         *,
         limits: ArchiveLimits | None = None,
+        on_refused: Callable[[], None] | None = None,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         self._http = http
         self._token = token
         self.limits = limits or ArchiveLimits()
+        self._on_refused = on_refused
         self._sleep = sleep
         self.base_url = http.registration.fhir_base_url.rstrip("/")
 
@@ -157,14 +163,13 @@ class ArchiveRequests:
             UPSTREAM_FAILED if it is busy for good; EGRESS_REFUSED, DEADLINE.
 
         """
+        is_refused = False
         for attempt in range(1, self.limits.max_tries + 1):
-            response = self._http.session(
-                deadline=TimeLimit(self.limits.request_s),
-                credential=self.credential(),
-                max_bytes=self.limits.max_answer_bytes,
-                any_status=True,
-                peer_name="The EHR",
-            ).request(method, url, headers={"Accept": JSON_TYPES, **(headers or {})})
+            response = self._sent(method, url, headers or {})
+            if response.status_code == UNAUTHORIZED and self._on_refused and not is_refused:
+                is_refused = True
+                self._on_refused()
+                response = self._sent(method, url, headers or {})
             if response.status_code not in BUSY:
                 return response
             if attempt < self.limits.max_tries:
@@ -174,6 +179,16 @@ class ArchiveRequests:
             f"The EHR answered {response.status_code} each of {self.limits.max_tries} times.",
             status=response.status_code,
         )
+
+    def _sent(self, method: str, url: str, headers: dict[str, str]) -> requests.Response:
+        session = self._http.session(
+            deadline=TimeLimit(self.limits.request_s),
+            credential=self.credential(),
+            max_bytes=self.limits.max_answer_bytes,
+            any_status=True,
+            peer_name="The EHR",
+        )
+        return session.request(method, url, headers={"Accept": JSON_TYPES, **headers})
 
     def credential(self) -> BoundCredential | None:
         """Return our token, bound to the FHIR server's origin; None without one."""
@@ -232,7 +247,7 @@ def check_status(status: int) -> None:
 
 def is_fatal(error: CdsError) -> bool:
     """Tell whether the next request cannot fare better: no token, no way there."""
-    return error.facts.get("status") == 401 or error.reason in {
+    return error.facts.get("status") == UNAUTHORIZED or error.reason in {
         Reason.EGRESS_REFUSED,
         Reason.INVALID_CONFIGURATION,
     }

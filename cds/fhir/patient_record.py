@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from cds.fhir.shapes import Resource, subject_id, text
@@ -73,8 +73,19 @@ class PatientRecord:
                 continue
             seen.add(key)
             parts[PARTS[kind]].append(resource)
-        record = cls(patient, refused=frozenset(refused), n_foreign=n_foreign)
-        return replace(record, **{name: tuple(found) for name, found in parts.items()})
+        found = {name: tuple(part) for name, part in parts.items()}
+        return cls(
+            patient,
+            imaging_studies=found["imaging_studies"],
+            diagnostic_reports=found["diagnostic_reports"],
+            encounters=found["encounters"],
+            conditions=found["conditions"],
+            observations=found["observations"],
+            procedures=found["procedures"],
+            consents=found["consents"],
+            refused=frozenset(refused),
+            n_foreign=n_foreign,
+        )
 
     def __repr__(self) -> str:
         return "PatientRecord(<redacted>)"

@@ -150,6 +150,8 @@ class SqlCaseCatalogue:
         )
         try:
             with Session(self._engine) as session, session.begin():
+                run = session.get(ImportRun, run_id)
+                row.owner_ehr_id = None if run is None else run.owner_ehr_id
                 session.add(row)
         except IntegrityError:
             return
