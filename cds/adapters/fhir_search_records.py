@@ -131,7 +131,9 @@ class SearchedRecords:
 
     def _read_patient(self, patient_id: str) -> Resource:
         patient = self._requests.read("Patient", patient_id)
-        if text(patient.get("id")) != patient_id or patient.get("resourceType") != "Patient":
+        if patient.get("resourceType") != "Patient":
+            raise CdsError(Reason.UPSTREAM_FAILED, "The EHR answered without data.")
+        if text(patient.get("id")) != patient_id:
             raise CdsError(
                 Reason.IDENTITY_MISMATCH,
                 "The EHR answered with another patient; the study was not imported.",

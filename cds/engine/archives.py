@@ -1,4 +1,4 @@
-"""Composition of an import from a hospital's archives: settings and a registration -> the import."""
+"""Composition of an import from the archives: settings and a registration -> the import."""
 
 from __future__ import annotations
 
