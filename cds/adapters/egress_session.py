@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from io import BytesIO
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +16,7 @@ from urllib3.exceptions import HTTPError
 
 from cds.adapters.egress_policy import EgressPolicy, Origin
 from cds.adapters.egress_transport import was_cut
+from cds.adapters.retry_after import retry_after_s
 from cds.domain.errors import CdsError, Reason
 from cds.domain.secrecy import SecretText
 from cds.ports import Deadline
@@ -62,11 +64,21 @@ class Transport:
 
 @dataclass(frozen=True, slots=True)
 class Bounds:
-    """What one answer may cost; `any_status` lets 4xx and 5xx come back."""
+    """What one answer may cost.
+
+    Attributes
+    ----------
+    any_status
+        Lets 4xx and 5xx come back.
+    sink
+        Gets the body of a 2xx answer chunk by chunk, so that it is never whole in memory.
+
+    """
 
     deadline: Deadline
     max_bytes: int
     any_status: bool
+    sink: Callable[[bytes], None] | None = None
 
 
 class EgressSession(requests.Session):
@@ -152,23 +164,36 @@ class EgressSession(requests.Session):
     def _body(self, response: requests.Response, peer: str) -> bytes:
         raw = response.raw
         content = bytearray()
+        n_bytes = 0
+        sink = self._bounds.sink if 200 <= response.status_code < 300 else None
+        keep = content.extend if sink is None else sink
         try:
             if response.headers.get("Content-Encoding", "identity") != "identity":
                 raise CdsError(
                     Reason.UPSTREAM_FAILED, f"{peer} answered in an encoding not asked for."
                 )
+            stated = response.headers.get("Content-Length", "")
+            if stated.isdecimal() and int(stated) > self._bounds.max_bytes:
+                raise self._too_large(peer, n_read_bytes=0)
             while chunk := raw.read(CHUNK_BYTES):
-                content += chunk
-                if len(content) > self._bounds.max_bytes:
-                    raise CdsError(
-                        Reason.UPSTREAM_FAILED, f"{peer} answered with more than was allowed."
-                    )
+                n_bytes += len(chunk)
+                if n_bytes > self._bounds.max_bytes:
+                    raise self._too_large(peer, n_read_bytes=n_bytes)
+                keep(chunk)
         finally:
             is_cut = was_cut(raw)
             raw.close()
         if is_cut:
             raise CdsError(Reason.DEADLINE, f"{peer} did not answer in time.")
         return bytes(content)
+
+    def _too_large(self, peer: str, *, n_read_bytes: int) -> CdsError:
+        return CdsError(
+            Reason.UPSTREAM_FAILED,
+            f"{peer} answered with more than was allowed.",
+            max_bytes=self._bounds.max_bytes,
+            n_read_bytes=n_read_bytes,
+        )
 
     def _check_status(self, response: requests.Response, peer: str) -> None:
         status = response.status_code
@@ -188,7 +213,9 @@ class EgressSession(requests.Session):
             raise CdsError(
                 Reason.NOT_FOUND, f"{peer} does not know what was asked for.", status=status
             )
-        raise CdsError(Reason.UPSTREAM_FAILED, f"{peer} answered {status}.", status=status)
+        wait_s = retry_after_s(response.headers, now=datetime.now(UTC))
+        asked = {"retry_after_s": wait_s} if status in {429, 503} and wait_s is not None else {}
+        raise CdsError(Reason.UPSTREAM_FAILED, f"{peer} answered {status}.", status=status, **asked)
 
     def _failure(self, error: Exception, peer: str) -> CdsError:
         if self._is_over():
