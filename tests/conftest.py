@@ -13,10 +13,14 @@ from typing import TYPE_CHECKING
 import hypothesis
 import pytest
 
+from tests.servers.postgresql import database_url, postgresql
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from playwright.sync_api import BrowserType
+
+__all__ = ["database_url", "postgresql"]  # fixtures that every folder of tests may use
 
 ROOT = Path(__file__).resolve().parent.parent
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
