@@ -17,6 +17,7 @@ from sqlalchemy import URL, Engine, create_engine, event, make_url, text
 from sqlalchemy.exc import ArgumentError, OperationalError, SQLAlchemyError
 
 from cds.adapters.sql.faults import name_faults, postgresql_options
+from cds.adapters.sql.library_triggers import ensure_triggers
 from cds.domain.errors import CdsError, Reason
 
 SQLITE_BUSY_TIMEOUT_MS = 15_000  # an import commits per case; a reader never waits this long
@@ -75,6 +76,7 @@ def upgrade_to_head(engine: Engine) -> None:
                 connection.execute(text("SET LOCAL statement_timeout = 0"))
             configuration.attributes["connection"] = connection
             command.upgrade(configuration, "head")
+            ensure_triggers(connection)
     except OperationalError:
         raise CdsError(
             Reason.INVALID_CONFIGURATION,
