@@ -31,6 +31,8 @@ VECTORS, COLUMNS, PASSPORT, GRAPH, MANIFEST = (
 CURRENT = "current"
 KEPT_GENERATIONS = 2  # the current one, and the one before for readers that still have it open
 OPEN_ATTEMPTS = 3  # a generation may be switched, and the old one removed, while it is being opened
+# NumPy reports a short write without a number.
+_FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, None})
 _READ_BYTES = 1 << 20
 
 
@@ -80,7 +82,7 @@ class GenerationFolder:
         except OSError as error:
             self._sweep()
             sentence = "The index folder cannot be written; the present index stays in use."
-            if error.errno in {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}:
+            if error.errno in _FULL:
                 sentence = "The index folder's disk is full; the present index stays in use."
             raise CdsError(Reason.STORAGE_UNAVAILABLE, sentence) from None
 
