@@ -3,23 +3,32 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import numpy as np
-from numpy.typing import NDArray
 
+from cds.adapters.eligible_composition import EligibleCases, cases_of, composition
 from cds.adapters.exact_index import best_positions
 from cds.adapters.generations import GenerationFolder, OpenGeneration
+from cds.adapters.live_library import (
+    DELTA_LIMIT,
+    DeltaReader,
+    LibraryLog,
+    LiveLibrary,
+    LiveView,
+    Part,
+    plain_view,
+)
 from cds.adapters.usearch_index import EXACT_PARTITION
 from cds.domain.case import LibraryCase
 from cds.domain.errors import CdsError, Reason
-from cds.domain.generation import Float32Array, GenerationTable, IntArray
+from cds.domain.generation import Float32Array, IntArray
 from cds.domain.query import Eligibility, FusedQuery
-from cds.domain.ranking import CompositionOfEligible, Hit, Ranking
+from cds.domain.ranking import Hit, Ranking
 
-BoolArray = NDArray[np.bool_]
 CaseLookup = Callable[[Sequence[str]], Mapping[str, LibraryCase]]
 
+ANOTHER_ENCODER = "another-encoder"
 PICTURES_PER_PATIENT = 8  # candidates per neighbour asked for, before one case per patient is kept
 
 
@@ -49,6 +58,8 @@ class IndexedCaseLibrary:
         self._lookup = lookup
         self._encoder_hash = encoder_hash
         self._feature_version = feature_version
+        self._live: LiveLibrary | None = None
+        self._on_trouble: Callable[[], None] = _ignored
         self._open: OpenGeneration | None = None
         self._lock = threading.Lock()
 
@@ -75,59 +86,155 @@ class IndexedCaseLibrary:
                     Reason.INDEX_UNAVAILABLE,
                     "The index was built with another encoder; rebuild it with "
                     "`precedent library index`.",
+                    trouble=ANOTHER_ENCODER,
                 )
             self._open = generation
             return generation
+
+    def view(self) -> LiveView:
+        """Return what a query sees now: the generation, and what changed since it was built.
+
+        Raises
+        ------
+        CdsError
+            As `current`; STORAGE_UNAVAILABLE if the database does not answer.
+
+        """
+        try:
+            view = plain_view(self.current()) if self._live is None else self._live.view()
+        except CdsError as error:
+            if error.reason is Reason.INDEX_UNAVAILABLE:
+                self._on_trouble()
+            raise
+        if view.n_waiting:
+            self._on_trouble()
+        return view
+
+    def tell_trouble(self, told: Callable[[], None]) -> None:
+        """Call `told`, which returns at once, whenever the index should be built anew."""
+        self._on_trouble = told
+
+    def follow(self, log: LibraryLog, reader: DeltaReader, *, limit: int = DELTA_LIMIT) -> None:
+        """Show from now on what changed since the generation was built (see `LiveLibrary`)."""
+        self._live = LiveLibrary(self.current, log, reader, limit=limit)
 
     def rank(self, query: FusedQuery, eligibility: Eligibility, *, cutoff: int) -> Ranking:
         """Return the ranking (see `cds.ports.CaseLibrary.rank`).
 
         Candidates are searched by the fused vector, whose inner product is the weighted sum of the
         block similarities, then re-ranked with the weights renormalised over the blocks that both
-        sides have. Equal similarities are ordered by case id. Of several slices each is searched
-        for, and a case counts with the most similar pair of a slice and one of its pictures; the
-        key slice alone is held against the limit, which was set on single pictures.
+        sides have. Equal similarities are ordered by case id. New cases are compared exactly. Of
+        several slices each is searched for, and a case counts with the most similar pair of a
+        slice and one of its pictures; the key slice alone is held against the limit, which was set
+        on single pictures.
         """
-        generation = self.current()
-        table, passport = generation.table, generation.passport
-        rows = table.eligible_rows(eligibility)
-        duplicates = rows & table.near_duplicates(eligibility.perceptual_hashes)
-        rows &= ~_cases_of(table, duplicates)[table.row_case]
-        positions = _candidates(generation, query, np.flatnonzero(rows), cutoff)
-        scored = _Similarities(generation, query, positions)
-        hits = self._hits(table, scored, cutoff)
-        gate = scored.key_image if query.image is not None else scored.record
+        view = self.view()
+        passport = view.passport
+        found = [_Found(part, query, eligibility, cutoff) for part in view.parts]
+        best = [one.best_similarity for one in found if one.best_similarity is not None]
         return Ranking(
-            hits=hits,
-            eligible=_composition(table, rows),
-            best_similarity=float(gate.max()) if gate is not None and gate.size else None,
+            hits=self._hits(found, cutoff),
+            eligible=composition(
+                [EligibleCases(one.part, one.eligible_cases()) for one in found],
+            ),
+            best_similarity=max(best) if best else None,
             similarity_limit=passport.image_limit
             if query.image is not None
             else passport.record_limit,
             generation_id=passport.generation_id,
             library_name=passport.library_name,
             n_library_patients=passport.n_patients,
-            already_in_library=bool(duplicates.any()),
+            already_in_library=any(one.has_duplicates for one in found),
         )
 
-    def _hits(self, table: GenerationTable, scored: _Similarities, cutoff: int) -> tuple[Hit, ...]:
-        best: list[int] = []
+    def _hits(self, found: Sequence[_Found], cutoff: int) -> tuple[Hit, ...]:
+        best: list[tuple[_Found, int]] = []
         seen: set[int] = set()
-        order = best_positions(scored.fused, scored.fused.shape[0])
-        for i in order.tolist():
-            patient = int(table.case_patient[table.row_case[scored.positions[i]]])
+        for one, i in _best_first(found):
+            patient = int(one.patients[i])
             if patient not in seen:
                 seen.add(patient)
-                best.append(i)
+                best.append((one, i))
             if len(best) == cutoff:
                 break
-        case_ids = [str(table.case_id[table.row_case[scored.positions[i]]]) for i in best]
+        case_ids = [one.case_id(i) for one, i in best]
         cases = self._lookup(case_ids)
         return tuple(
-            scored.hit(i, cases[case_id], str(table.row_picture_id[scored.positions[i]]))
-            for i, case_id in zip(best, case_ids, strict=True)
+            one.similarities.hit(i, cases[case_id], one.picture_id(i))
+            for (one, i), case_id in zip(best, case_ids, strict=True)
             if case_id in cases
         )
+
+
+class _Found:
+    """The candidates of one part, in order of their rows.
+
+    Attributes
+    ----------
+    rows
+        Shape ``(n,)``: which rows of the part may answer.
+    positions
+        Shape ``(m,)``: which rows were compared exactly.
+    patients, order
+        Shape ``(m,)``: of each compared row, see `Part`.
+
+    """
+
+    def __init__(
+        self, part: Part, query: FusedQuery, eligibility: Eligibility, cutoff: int
+    ) -> None:
+        table = part.generation.table
+        rows = table.eligible_rows(eligibility)
+        if part.hidden is not None:
+            rows &= ~part.hidden[table.row_case]
+        duplicates = rows & table.near_duplicates(eligibility.perceptual_hashes)
+        self.part = part
+        self.has_duplicates = bool(duplicates.any())
+        self.rows = rows & ~cases_of(table, duplicates)[table.row_case]
+        self.positions = _candidates(part.generation, query, np.flatnonzero(self.rows), cutoff)
+        self.similarities = _Similarities(part.generation, query, self.positions)
+        cases = table.row_case[self.positions]
+        self.patients = part.patient[cases]
+        self.order = part.order[cases]
+
+    @property
+    def best_similarity(self) -> float | None:
+        """Return the largest similarity of the block that decides whether anything is said."""
+        similarities = self.similarities
+        gate = similarities.record if similarities.image is None else similarities.key_image
+        return float(gate.max()) if gate is not None and gate.size else None
+
+    def eligible_cases(self) -> IntArray:
+        """Return the positions of the cases that may answer."""
+        return np.flatnonzero(cases_of(self.part.generation.table, self.rows))
+
+    def case_id(self, i: int) -> str:
+        """Return the case of a compared row."""
+        table = self.part.generation.table
+        return str(table.case_id[table.row_case[self.positions[i]]])
+
+    def picture_id(self, i: int) -> str:
+        """Return the picture of a compared row."""
+        return str(self.part.generation.table.row_picture_id[self.positions[i]])
+
+
+def _ignored() -> None:
+    """Do nothing: who only reads leaves the index to others."""
+
+
+def _best_first(found: Sequence[_Found]) -> Iterator[tuple[_Found, int]]:
+    """Return every compared row of every part, the most similar first, ties by case id."""
+    fused = np.concatenate([one.similarities.fused for one in found])
+    if len(found) == 1:
+        for i in best_positions(fused, fused.shape[0]).tolist():
+            yield found[0], i
+        return
+    order = np.concatenate([one.order for one in found])
+    sizes = [one.order.size for one in found]
+    part = np.repeat(np.arange(len(found)), sizes)
+    place = np.concatenate([np.arange(size) for size in sizes])
+    for i in np.lexsort((order, -fused)).tolist():
+        yield found[part[i]], int(place[i])
 
 
 class _Similarities:
@@ -220,38 +327,3 @@ def _fused_vector(
     if query.record is not None:
         vector[passport.image_dimension :] = query.weights.record * query.record
     return vector
-
-
-def _cases_of(table: GenerationTable, rows: BoolArray) -> BoolArray:
-    cases = np.zeros(table.case_id.shape, dtype=np.bool_)
-    cases[table.row_case[rows]] = True
-    return cases
-
-
-def _composition(table: GenerationTable, rows: BoolArray) -> CompositionOfEligible:
-    """Count distinct eligible patients, in all and by finding, diagnosis and collection."""
-    cases = np.flatnonzero(_cases_of(table, rows))
-    patients = table.case_patient[cases]
-    pairs = np.isin(table.finding_case, cases)
-    finding_patient = table.case_patient[table.finding_case[pairs]]
-    diagnosed = table.case_diagnosis[cases] != ""
-    return CompositionOfEligible(
-        n_patients=int(np.unique(patients).size),
-        n_by_finding=_patients_by(
-            table.finding_key[table.finding_number[pairs]]
-            if pairs.any()
-            else np.array([], dtype=np.str_),
-            finding_patient,
-        ),
-        n_by_collection=_patients_by(table.case_collection[cases], patients),
-        n_by_diagnosis=_patients_by(table.case_diagnosis[cases][diagnosed], patients[diagnosed]),
-        n_diagnosed=int(np.unique(patients[diagnosed]).size),
-        displays=dict(zip(table.finding_key.tolist(), table.finding_display.tolist(), strict=True)),
-    )
-
-
-def _patients_by(labels: NDArray[np.str_], patients: IntArray) -> dict[str, int]:
-    names, numbers = np.unique(labels, return_inverse=True)
-    unique = np.unique(np.stack([numbers.ravel(), patients]), axis=1)
-    counts = np.bincount(unique[0], minlength=names.size) if unique.size else np.zeros(0, np.int64)
-    return {str(name): int(count) for name, count in zip(names, counts, strict=True)}

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
 import shutil
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
@@ -13,7 +15,8 @@ from typing import Any
 import numpy as np
 
 from cds.adapters.exact_index import ExactIndex
-from cds.adapters.usearch_index import EXACT_PARTITION, UsearchIndex
+from cds.adapters.graph_building import build_graph
+from cds.adapters.usearch_index import UsearchIndex
 from cds.domain.errors import CdsError, Reason
 from cds.domain.generation import GenerationTable, IndexPassport
 from cds.ports import VectorIndex
@@ -26,8 +29,10 @@ VECTORS, COLUMNS, PASSPORT, GRAPH, MANIFEST = (
     "manifest.json",
 )
 CURRENT = "current"
-TUNING_QUERIES = 200
 KEPT_GENERATIONS = 2  # the current one, and the one before for readers that still have it open
+OPEN_ATTEMPTS = 3  # a generation may be switched, and the old one removed, while it is being opened
+# NumPy reports a short write without a number.
+_FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, None})
 _READ_BYTES = 1 << 20
 
 
@@ -54,18 +59,52 @@ class GenerationFolder:
 
         Returns the passport as stored, with recall and expansion where a graph was built.
         """
-        self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        target = self._folder / passport.generation_id
-        staging = self._folder / f".{passport.generation_id}.{os.getpid()}"
-        shutil.rmtree(staging, ignore_errors=True)
-        staging.mkdir(mode=0o700)
-        stored = _write_files(staging, table, passport)
-        if target.exists():
-            shutil.rmtree(target)
-        staging.replace(target)
-        self._switch(passport.generation_id)
-        self._forget_old(passport.generation_id)
+        stored = self.store(table, passport)
+        self.switch(passport.generation_id)
+        self.forget_others()
         return stored
+
+    def store(self, table: GenerationTable, passport: IndexPassport) -> IndexPassport:
+        """Store a generation without making it current; one that is there unharmed stays.
+
+        Only one process may write at a time (`cds.adapters.writer_lock`). Returns the passport as
+        stored.
+
+        Raises
+        ------
+        CdsError
+            STORAGE_UNAVAILABLE if the folder cannot be written or its disk is full: what was
+            current stays current.
+
+        """
+        try:
+            return self._stored(table, passport)
+        except OSError as error:
+            self._sweep()
+            sentence = "The index folder cannot be written; the present index stays in use."
+            if error.errno in _FULL:
+                sentence = "The index folder's disk is full; the present index stays in use."
+            raise CdsError(Reason.STORAGE_UNAVAILABLE, sentence) from None
+
+    def switch(self, generation_id: str) -> None:
+        """Make a stored generation the current one."""
+        beside = self._folder / f".{CURRENT}.{os.getpid()}"
+        _write_synced(beside, generation_id.encode("ascii"))
+        beside.replace(self._folder / CURRENT)
+        _sync_folder(self._folder)
+
+    def forget_others(self, *, kept: int = KEPT_GENERATIONS) -> None:
+        """Remove all but the current and the newest other generations, `kept` in all.
+
+        A reader that has one of them open keeps it: its mapped files live until it lets go.
+        After an erasure `kept` is 1: nothing of the erased case stays on the disk.
+        """
+        self._sweep()
+        current = self.current_id()
+        others = [p for p in self._folder.iterdir() if p.is_dir() and p.name != current]
+        others.sort(key=lambda path: path.stat().st_mtime, reverse=True)
+        for path in others[kept - 1 :]:
+            shutil.rmtree(path, ignore_errors=True)
 
     def current_id(self) -> str | None:
         """Return the id of the current generation, or None before the first."""
@@ -84,7 +123,16 @@ class GenerationFolder:
             checksum, or if a canary row no longer finds its neighbour.
 
         """
-        generation_id = self.current_id()
+        for _ in range(OPEN_ATTEMPTS - 1):
+            generation_id = self.current_id()
+            try:
+                return self._opened(generation_id)
+            except CdsError:
+                if self.current_id() == generation_id:
+                    raise
+        return self._opened(self.current_id())
+
+    def _opened(self, generation_id: str | None) -> OpenGeneration:
         if generation_id is None:
             raise CdsError(
                 Reason.INDEX_UNAVAILABLE,
@@ -106,35 +154,48 @@ class GenerationFolder:
         _check_canaries(table, passport)
         return OpenGeneration(table, passport, index)
 
-    def _switch(self, generation_id: str) -> None:
-        beside = self._folder / f".{CURRENT}.{os.getpid()}"
-        _write_synced(beside, generation_id.encode("ascii"))
-        beside.replace(self._folder / CURRENT)
+    def _stored(self, table: GenerationTable, passport: IndexPassport) -> IndexPassport:
+        self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._sweep()
+        target = self._folder / passport.generation_id
+        if target.exists() and not _damaged_files(target):
+            present = _read_passport(target)  # equal content has an equal id
+            measured = (present.built_at, present.expansion_search, present.recall_at_10)
+            if present == _with_measured(passport, *measured):
+                return present
+        staging = self._folder / f".{passport.generation_id}.{os.getpid()}"
+        staging.mkdir(mode=0o700)
+        stored = _write_files(staging, table, passport)
+        if target.exists():
+            target.replace(self._folder / f".damaged.{passport.generation_id}.{os.getpid()}")
+        staging.replace(target)
         _sync_folder(self._folder)
+        self._sweep()
+        return stored
 
-    def _forget_old(self, current: str) -> None:
-        others = [p for p in self._folder.iterdir() if p.is_dir() and p.name != current]
-        others.sort(key=lambda path: path.stat().st_mtime, reverse=True)
-        for path in others[KEPT_GENERATIONS - 1 :]:
-            shutil.rmtree(path, ignore_errors=True)
+    def _sweep(self) -> None:
+        """Remove what a killed or failed writer left behind."""
+        for path in self._folder.glob(".*"):
+            if path.is_dir():
+                shutil.rmtree(path, ignore_errors=True)
+            elif path.name.startswith(f".{CURRENT}."):
+                path.unlink(missing_ok=True)
+
+
+def _with_measured(
+    passport: IndexPassport, built_at: str, expansion: int | None, recall: float | None
+) -> IndexPassport:
+    return replace(passport, built_at=built_at, expansion_search=expansion, recall_at_10=recall)
 
 
 def _write_files(folder: Path, table: GenerationTable, passport: IndexPassport) -> IndexPassport:
     columns = {f.name: getattr(table, f.name) for f in fields(table) if f.name != "vectors"}
     np.save(folder / VECTORS, table.vectors, allow_pickle=False)
     np.savez(folder / COLUMNS, allow_pickle=False, **columns)
-    stored = passport
-    if table.vectors.shape[0] > EXACT_PARTITION:
-        graph = UsearchIndex.build(np.ascontiguousarray(table.vectors))
-        rng = np.random.default_rng(0)
-        rows = rng.choice(table.vectors.shape[0], size=TUNING_QUERIES, replace=False)
-        tuning = graph.tune(table.vectors[np.sort(rows)])
-        graph.save(folder / GRAPH)
-        stored = replace(
-            passport,
-            expansion_search=tuning.expansion_search,
-            recall_at_10=tuning.recall_at_10,
-        )
+    graph = build_graph(table.vectors, folder / GRAPH)
+    stored = replace(
+        passport, expansion_search=graph.expansion_search, recall_at_10=graph.recall_at_10
+    )
     _write_synced(folder / PASSPORT, json.dumps(asdict(stored), indent=1).encode())
     names = sorted(path.name for path in folder.iterdir())
     for name in names:
@@ -146,12 +207,22 @@ def _write_files(folder: Path, table: GenerationTable, passport: IndexPassport) 
     return stored
 
 
-def _verify(folder: Path) -> None:
+def _damaged_files(folder: Path) -> list[str]:
+    """Return the files that are missing or do not match their checksum, all hashed at once."""
     try:
         digests: dict[str, str] = json.loads((folder / MANIFEST).read_text("utf-8"))
-        damaged = [name for name, digest in digests.items() if _sha256(folder / name) != digest]
-    except (OSError, ValueError):
-        damaged = [MANIFEST]
+        names = sorted(digests)
+        with ThreadPoolExecutor(len(names)) as pool:
+            found = list(pool.map(_sha256, [folder / name for name in names]))
+        damaged = [n for n, digest in zip(names, found, strict=True) if digests[n] != digest]
+        missing = sorted({VECTORS, COLUMNS, PASSPORT} - digests.keys())
+    except (OSError, ValueError, AttributeError):
+        return [MANIFEST]
+    return damaged + missing
+
+
+def _verify(folder: Path) -> None:
+    damaged = _damaged_files(folder)
     if damaged:
         raise CdsError(
             Reason.INDEX_UNAVAILABLE,

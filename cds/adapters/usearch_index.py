@@ -29,6 +29,15 @@ EXACT_PARTITION = 50_000  # partitions up to this size are searched exactly
 
 
 @dataclass(frozen=True, slots=True)
+class GraphParameters:
+    """How a graph is built; `threads` 0 means all cores."""
+
+    connectivity: int = CONNECTIVITY
+    expansion_add: int = EXPANSION_ADD
+    threads: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class Tuning:
     """The smallest search expansion that reached the target, and what it reached."""
 
@@ -63,9 +72,16 @@ class UsearchIndex:
         self._exact = ExactIndex(vectors)
 
     @classmethod
-    def build(cls, vectors: Float32Array, *, threads: int = 0) -> UsearchIndex:
-        """Build the graph over `vectors`, shape ``(n, d)``; `threads` 0 means all cores."""
-        index = _empty(vectors.shape[1])
+    def build(
+        cls,
+        vectors: Float32Array,
+        *,
+        threads: int | None = None,
+        parameters: GraphParameters = GraphParameters(),
+    ) -> UsearchIndex:
+        """Build the graph over `vectors`, shape ``(n, d)``; `threads` overrides the parameters'."""
+        threads = parameters.threads if threads is None else threads
+        index = _empty(vectors.shape[1], parameters)
         index.add(np.arange(vectors.shape[0], dtype=np.uint64), vectors, threads=threads)
         return cls(index, vectors, expansion_search=EXPANSIONS[0])
 
@@ -150,11 +166,11 @@ class UsearchIndex:
         return int(self._vectors.shape[0])
 
 
-def _empty(dimension: int) -> Index:
+def _empty(dimension: int, parameters: GraphParameters = GraphParameters()) -> Index:
     return Index(
         ndim=dimension,
         metric="ip",
         dtype="bf16",
-        connectivity=CONNECTIVITY,
-        expansion_add=EXPANSION_ADD,
+        connectivity=parameters.connectivity,
+        expansion_add=parameters.expansion_add,
     )

@@ -5,18 +5,13 @@ from __future__ import annotations
 import argparse
 import json
 from dataclasses import asdict
-from typing import TYPE_CHECKING
 
 from rich.console import Console
 
 from cds.cli.progress import Steps
-from cds.domain.errors import CdsError
 from cds.domain.generation import IndexPassport
 from cds.library.embedding_run import embed_missing
 from cds.settings import Settings, settings_from_environment
-
-if TYPE_CHECKING:
-    from cds.engine import Engine
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -76,23 +71,17 @@ def rebuild_index(
             blobs=engine.storage.blobs,
             progress=steps.show,
         )
-    current = _complete_generation(engine) if only_if_due else None
-    if current is not None:
-        return current
-    passport = engine.build_index()
+    passport = engine.upkeep.build(
+        only_if_due=only_if_due,
+        on_wait=lambda: console.print("Another process is building the index; waiting for it."),
+    )
     console.print(
         f"Index {passport.generation_id}: {passport.n_cases} cases of {passport.n_patients} "
         f"patients, {passport.n_rows} pictures."
     )
+    if passport.expansion_search is None and passport.recall_at_10 is not None:
+        console.print(
+            f"Its graph found only {passport.recall_at_10:.3f} of the true neighbours and is not "
+            "used: every query is compared with every case."
+        )
     return passport
-
-
-def _complete_generation(engine: Engine) -> IndexPassport | None:
-    """Return the current generation's passport if nothing in the library is missing from it."""
-    try:
-        passport = engine.passport()
-    except CdsError:
-        return None  # none yet, damaged, or of another encoder: it is due
-    catalogue = engine.storage.catalogue
-    held = (catalogue.n_cases(), catalogue.n_pictures())
-    return passport if (passport.n_cases, passport.n_rows) == held else None

@@ -35,7 +35,9 @@ class IndexPassport:
     image_limit, record_limit
         5 % quantile of the best similarity of each case to another patient's comparable case.
     expansion_search, recall_at_10
-        Of the approximate graph; None where exact search is used.
+        Of the approximate graph; both None where a library is small enough for exact search. A
+        recall without an expansion is that of a graph which missed the target and was refused:
+        every query is answered exactly.
     canaries
         Row numbers with the row that must be nearest to each, checked when it is opened.
 

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from datetime import datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -24,6 +23,7 @@ from cds.adapters.seen_tokens import SqlSeenTokens
 from cds.adapters.smart_configuration import SmartConfiguration
 from cds.adapters.smart_sessions import SqlSessionStore
 from cds.adapters.storage import Storage, SystemClock, open_storage
+from cds.adapters.writer_lock import WriterLock
 from cds.analysis import AnalysisDefaults, AnalysisPorts, Analyst, HookAnalysis
 from cds.domain.errors import CdsError, Reason
 from cds.domain.generation import IndexPassport
@@ -35,7 +35,8 @@ from cds.domain.report import CaseReport
 from cds.domain.secrecy import SecretText
 from cds.domain.study import StudyRef
 from cds.domain.uploaded import UploadedPicture, query_of_upload
-from cds.library.index_building import EmbeddedCase, EncoderIdentity, build_generation
+from cds.engine.index_upkeep import INDEX_FOLDER, IndexParts, IndexUpkeep
+from cds.library.index_building import EncoderIdentity
 from cds.library.picture_preparation import to_png
 from cds.pipeline import Tools
 from cds.ports import (
@@ -54,7 +55,6 @@ from models.patient_features import CataloguePatientFeatures
 from models.shipped import shipped_encoder
 
 SOFTWARE = "precedent-cds"
-INDEX_FOLDER = "index"
 WARM_UP_SIDE_PX = 512
 
 
@@ -99,6 +99,7 @@ class Engine:
     seen_tokens: SqlSeenTokens
     sessions: SqlSessionStore
     backend_tokens: BackendServiceTokens
+    upkeep: IndexUpkeep
 
     @property
     def registrations(self) -> Registrations:
@@ -232,8 +233,8 @@ class Engine:
         )
 
     def passport(self) -> IndexPassport:
-        """Return the passport of the current generation; INDEX_UNAVAILABLE without one."""
-        return self.library.current().passport
+        """Return the passport of what is searched now; INDEX_UNAVAILABLE without a generation."""
+        return self.library.view().passport
 
     def build_index(self) -> IndexPassport:
         """Build a generation from every embedded case and make it current.
@@ -241,44 +242,20 @@ class Engine:
         Raises
         ------
         CdsError
-            INDEX_UNAVAILABLE if no case is embedded.
+            As `IndexUpkeep.build`.
 
         """
-        vectors = self.storage.embeddings.embeddings(self.embedder.encoder_hash)
-        folder = generation_folder(self.settings)
-        passport = build_generation(
-            (
-                EmbeddedCase(
-                    case,
-                    tuple(
-                        (p, vectors[p.picture_id]) for p in case.pictures if p.picture_id in vectors
-                    ),
-                )
-                for case in self.storage.catalogue.iter_cases()
-            ),
-            features=CataloguePatientFeatures(),
-            encoder=EncoderIdentity(
-                self.embedder.encoder_name, self.embedder.encoder_hash, self.embedder.dimension
-            ),
-            library_name=self.settings.library_name,
-            built_at=self.clock.now(),
-            writer=GenerationFolder(folder),
-        )
-        self.storage.embeddings.add_generation(
-            passport.generation_id,
-            passport_json=json.dumps(asdict(passport)),
-            folder=str(folder / passport.generation_id),
-            created_at=self.clock.now(),
-        )
-        return passport
+        return self.upkeep.build()
 
     def prepare_worker(self) -> None:
         """Make a forked worker ready: own database connections, own decoder, everything warm.
 
         Noise is decoded, embedded and ranked once, so that the first call of a person does not pay
-        for the first use of decoder, encoder and index. Nothing of it is kept.
+        for the first use of decoder, encoder and index. Nothing of it is kept. From now on a
+        missing or damaged index is built anew from the database, by one worker, in the background.
         """
         self.storage.engine.dispose(close=False)
+        self.library.tell_trouble(self.upkeep.repair_in_background)
         start_decoding_process()
         noise = np.random.default_rng(0).random((WARM_UP_SIDE_PX, WARM_UP_SIDE_PX))
         frame = PixelFrame(noise.astype(np.float32), content_sha256="")
@@ -339,18 +316,33 @@ def engine_from_settings(settings: Settings, *, clock: Clock | None = None) -> E
     storage = open_storage(settings, clock)
     embedder = OnnxImageEmbedder.from_folder(settings.encoder_dir or shipped_encoder())
     features = CataloguePatientFeatures()
+    generations = GenerationFolder(generation_folder(settings))
     library = IndexedCaseLibrary(
-        GenerationFolder(generation_folder(settings)),
+        generations,
         storage.catalogue.cases,
         encoder_hash=embedder.encoder_hash,
         feature_version=features.version,
     )
     clients = EgressClients(development=settings.development)
+    upkeep = IndexUpkeep(
+        IndexParts(
+            storage=storage,
+            generations=generations,
+            lock=WriterLock(generation_folder(settings), storage.engine),
+            features=features,
+            encoder=EncoderIdentity(
+                embedder.encoder_name, embedder.encoder_hash, embedder.dimension
+            ),
+            library_name=settings.library_name,
+            clock=clock,
+        ),
+        library,
+    )
     peers = EhrPeers(clients, clock=clock)
     analyst = Analyst(
         ports=AnalysisPorts(peers.reader, peers.images, storage.results, storage.audit, clock),
         tools=Tools(embedder, features, library, storage.keys),
-        passport=lambda: library.current().passport,
+        passport=lambda: library.view().passport,
         defaults=AnalysisDefaults(
             software=f"{SOFTWARE} {version(SOFTWARE)}",
             library_name=settings.library_name,
@@ -371,6 +363,7 @@ def engine_from_settings(settings: Settings, *, clock: Clock | None = None) -> E
         seen_tokens=SqlSeenTokens(storage.engine, clock),
         sessions=SqlSessionStore(storage.engine, storage.cipher, clock),
         backend_tokens=BackendServiceTokens(clients, storage.backend_keys, clock),
+        upkeep=upkeep,
     )
 
 

@@ -144,7 +144,16 @@ class EmbeddingStore(Protocol):
         ...
 
     def add_generation(
-        self, generation_id: str, *, passport_json: str, folder: str, created_at: datetime
+        self,
+        generation_id: str,
+        *,
+        passport_json: str,
+        folder: str,
+        created_at: datetime,
+        base_sequence: int = 0,
     ) -> None:
-        """Note an index generation and make it the current one."""
+        """Note an index generation and make it the current one.
+
+        `base_sequence` is the newest change of the library that is surely in it.
+        """
         ...

@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 
 from sqlalchemy import (
+    BigInteger,
     CheckConstraint,
     ForeignKey,
     Index,
@@ -178,7 +179,10 @@ class CaseFindingRow(Table):
 
 
 class IndexGeneration(Table):
-    """One built index; at most one is current. `folder` is relative to the state folder."""
+    """One built index; at most one is current. `folder` is relative to the state folder.
+
+    `base_sequence` is the newest change of the library (`library_change`) that is surely in it.
+    """
 
     __tablename__ = "index_generation"
 
@@ -187,3 +191,4 @@ class IndexGeneration(Table):
     folder: Mapped[str] = mapped_column(String(1000))
     is_current: Mapped[bool] = mapped_column(index=True)
     created_at: Mapped[datetime]
+    base_sequence: Mapped[int] = mapped_column(BigInteger, default=0, server_default="0")

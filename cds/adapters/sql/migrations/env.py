@@ -7,6 +7,7 @@ from alembic import context
 from cds.adapters.sql import (  # registers their tables
     archive_models,  # noqa: F401
     backend_key_models,  # noqa: F401
+    change_models,  # noqa: F401
     door_models,  # noqa: F401
     librarian_models,  # noqa: F401
 )
