@@ -20,6 +20,8 @@ from pydicom.pixels.processing import apply_color_lut
 from pydicom.pixels.utils import pixel_array
 
 from cds.adapters.dicom_attributes import DecodedFrame, FrameAttributes, attributes_of
+from cds.adapters.dicom_code_streams import check_code_stream
+from cds.adapters.dicom_codecs import TRANSFER_SYNTAXES as CODE_STREAMS
 from cds.adapters.dicom_codecs import register, sign_extended
 from cds.adapters.dicom_frames import compared_frames
 from cds.adapters.dicom_jpeg2000 import reduced_pixels
@@ -243,6 +245,8 @@ def _checked_frames(dataset: pydicom.Dataset, limits: DecodeLimits) -> int:
 
 
 def _stored_pixels(dataset: pydicom.Dataset, frame_index: int) -> NDArray[Any]:
+    if "PixelData" in dataset and dataset.file_meta.TransferSyntaxUID in CODE_STREAMS:
+        check_code_stream(dataset, frame_index)
     reduced = reduced_pixels(dataset, frame_index)
     if reduced is not None:
         return reduced

@@ -46,7 +46,7 @@ def reduced_pixels(dataset: Dataset, frame_index: int) -> NDArray[np.int32] | No
     Raises
     ------
     ValueError
-        If the code stream contradicts Rows and Columns.
+        If a value is negative where Pixel Representation says that none is.
 
     """
     level = reduction_level(int(dataset.Rows), int(dataset.Columns))
@@ -58,8 +58,6 @@ def reduced_pixels(dataset: Dataset, frame_index: int) -> NDArray[np.int32] | No
     if not 0 < coded.get("precision", 0) <= _DEEPEST_BITS:
         return None
     with Image.open(BytesIO(stream), formats=("JPEG2000",)) as picture:
-        if picture.size != (int(dataset.Columns), int(dataset.Rows)):
-            raise ValueError("the code stream contradicts Rows and Columns")
         picture.reduce = level  # type: ignore[method-assign, assignment]  # Pillow's own interface
         try:
             shown = np.asarray(picture)
