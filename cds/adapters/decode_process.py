@@ -31,9 +31,16 @@ class DecodeProcess:
     The child is started at the first use (or by `start`), answers until it breaks, and is replaced
     when it dies or is too slow. It shares nothing with this process but one socket: what comes back
     is JSON and raw pixels, checked here. Safe to use from several threads; safe across a fork.
+
+    Attributes
+    ----------
+    n_lost
+        How many children were lost to a picture: died, or were killed at a limit.
+
     """
 
     def __init__(self) -> None:
+        self.n_lost = 0
         self._lock = threading.Lock()
         self._child: subprocess.Popen[bytes] | None = None
         self._channel: socket.socket | None = None
@@ -44,6 +51,11 @@ class DecodeProcess:
         """Start the child in the background, so that the first picture need not wait for it."""
         with self._lock:
             self._started()
+
+    @property
+    def child_pid(self) -> int | None:
+        """Return the process id of the child, None while there is none."""
+        return self._child.pid if self._child is not None else None
 
     def close(self) -> None:
         """End the child."""
@@ -162,6 +174,7 @@ class DecodeProcess:
         return self._channel
 
     def _replace(self) -> None:
+        self.n_lost += 1
         self._stop()
         self._started()
 

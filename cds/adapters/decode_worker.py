@@ -8,21 +8,19 @@ from __future__ import annotations
 
 import logging
 import os
-import resource
 import socket
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
 
+from cds.adapters.decode_confinement import allow_cpu, close_the_door, confine, load_decoders
 from cds.adapters.decode_wire import WireClosedError, receive_message, send_message
 from cds.adapters.dicom_attributes import DecodedFrame
 from cds.adapters.dicom_decoding import UNREADABLE, DecodeLimits, decoded_frames
 from cds.adapters.picture_decoding import decoded_picture
 from cds.domain.errors import CdsError, Reason
-
-OPEN_FILES = 32
-CPU_HEADROOM_S = 5
 
 Buffer = bytes | memoryview
 
@@ -78,29 +76,15 @@ def _raw(frames: tuple[DecodedFrame, ...]) -> Buffer:
     return views[0] if len(views) == 1 else b"".join(views)
 
 
-def confine(limits: DecodeLimits) -> None:
-    """Lower this process's own limits: memory, files, no core dump, nothing written."""
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
-    resource.setrlimit(resource.RLIMIT_NOFILE, (OPEN_FILES, OPEN_FILES))
-    resource.setrlimit(resource.RLIMIT_AS, (limits.memory_bytes, limits.memory_bytes))
-
-
-def allow_cpu() -> None:
-    """Let this process use as much more CPU time as one picture may take, then be killed."""
-    used = resource.getrusage(resource.RUSAGE_SELF)
-    allowed_s = int(used.ru_utime + used.ru_stime + DecodeLimits().timeout_s) + CPU_HEADROOM_S
-    _, hard = resource.getrlimit(resource.RLIMIT_CPU)
-    resource.setrlimit(resource.RLIMIT_CPU, (allowed_s, hard))
-
-
 def main() -> None:
     """Confine the process and serve the socket that is its standard input."""
     logging.disable(logging.CRITICAL)  # pydicom's log lines may quote values
     limits = DecodeLimits()
+    load_decoders()
     confine(limits)
     with socket.socket(fileno=os.dup(0)) as channel:
-        serve(channel, limits.max_bytes, before_each=allow_cpu)
+        close_the_door(channel.fileno() + 1)
+        serve(channel, limits.max_bytes, before_each=partial(allow_cpu, limits.timeout_s))
 
 
 if __name__ == "__main__":

@@ -44,6 +44,7 @@ class FrameAttributes:
     study_instance_uid: str | None = None
     accession_number: str | None = None
     slice_place: SlicePlace | None = None
+    burned_in_annotation: str | None = None
 
     def __repr__(self) -> str:
         return "FrameAttributes(<redacted>)"
@@ -105,6 +106,7 @@ class DecodedFrame:
             identity=identity,
             pixel_spacing_mm=said.pixel_spacing_mm,
             slice_place=said.slice_place,
+            burned_in_annotation=said.burned_in_annotation,
         )
 
 
@@ -131,6 +133,7 @@ def attributes_of(
         study_instance_uid=_text(dataset, "StudyInstanceUID"),
         accession_number=_text(dataset, "AccessionNumber"),
         slice_place=slice_place,
+        burned_in_annotation=_text(dataset, "BurnedInAnnotation", upper=True),
     )
 
 

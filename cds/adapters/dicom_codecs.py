@@ -54,7 +54,8 @@ def decode_frame(src: bytes, runner: DecodeRunner) -> bytes:
     Raises
     ------
     ValueError
-        If the decoded samples do not fit Bits Allocated (0028,0100).
+        If the decoded samples do not fit Bits Allocated (0028,0100), or the frame is a colour JPEG:
+        pydicom goes on to Pillow, which leaves YCbCr to be converted once, as the object says.
 
     """
     samples = _decoded(src, runner)
@@ -92,6 +93,8 @@ def _decoded(src: bytes, runner: DecodeRunner) -> np.ndarray[Any, Any]:
         return np.asarray(imagecodecs.jpegls_decode(src))
     if syntax in _JPEG_LOSSLESS:
         return np.asarray(imagecodecs.ljpeg_decode(src))
+    if runner.samples_per_pixel > 1:
+        raise ValueError("colour JPEG is left to Pillow")
     return np.asarray(imagecodecs.jpeg8_decode(src))
 
 

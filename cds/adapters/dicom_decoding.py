@@ -6,20 +6,25 @@ import logging
 import struct
 import warnings
 import zlib
-from dataclasses import dataclass
+from copy import copy
+from dataclasses import dataclass, replace
 from io import BytesIO
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pydicom
 from pydicom import uid
+from pydicom.encaps import get_frame
 from pydicom.errors import BytesLengthException, InvalidDicomError
 from pydicom.pixels.processing import apply_color_lut
 from pydicom.pixels.utils import pixel_array
 
-from cds.adapters.dicom_attributes import DecodedFrame, attributes_of
+from cds.adapters.dicom_attributes import DecodedFrame, FrameAttributes, attributes_of
+from cds.adapters.dicom_code_streams import check_code_stream
+from cds.adapters.dicom_codecs import TRANSFER_SYNTAXES as CODE_STREAMS
 from cds.adapters.dicom_codecs import register, sign_extended
 from cds.adapters.dicom_frames import compared_frames
+from cds.adapters.dicom_jpeg2000 import reduced_pixels
 from cds.adapters.dicom_pixels import luminance, shown_from_stored
 from cds.domain.errors import CdsError, Reason
 
@@ -41,6 +46,10 @@ _NATIVE = frozenset(
         uid.ExplicitVRBigEndian,
     }
 )
+# Retired kinds of JPEG whose code streams say themselves how they are to be read.
+_RETIRED_JPEG = frozenset({"1.2.840.10008.1.2.4.53", "1.2.840.10008.1.2.4.55"})
+_DEFLATED_FRAME = "1.2.840.10008.1.2.8.1"
+PIXEL_KEYWORDS = ("PixelData", "FloatPixelData", "DoubleFloatPixelData")
 # What pydicom, numpy, zlib and the codecs raise on bytes that break the Standard.
 BROKEN = (
     BytesLengthException,
@@ -135,12 +144,23 @@ def _decoded(content: bytes, limits: DecodeLimits) -> tuple[DecodedFrame, ...]:
     n_frames = _checked_frames(dataset, limits)
     register()
     n_affordable = max(1, limits.max_frame_px // (int(dataset.Rows) * int(dataset.Columns)))
-    return tuple(
-        DecodedFrame(
-            _shown(dataset, frame_index), attributes_of(dataset, frame_index, n_frames, place)
-        )
-        for frame_index, place in compared_frames(dataset, n_frames)[:n_affordable]
-    )
+    frames = []
+    for frame_index, place in compared_frames(dataset, n_frames)[:n_affordable]:
+        pixels = _shown(dataset, frame_index)
+        attributes = attributes_of(dataset, frame_index, n_frames, place)
+        frames.append(DecodedFrame(pixels, _as_shown(attributes, dataset, pixels.shape)))
+    return tuple(frames)
+
+
+def _as_shown(
+    attributes: FrameAttributes, dataset: pydicom.Dataset, shape: tuple[int, ...]
+) -> FrameAttributes:
+    """Return the attributes with the spacing of the pixels that were decoded."""
+    spacing = attributes.pixel_spacing_mm
+    if spacing is None or shape == (dataset.Rows, dataset.Columns):
+        return attributes
+    rows_mm, columns_mm = spacing[0] * dataset.Rows, spacing[1] * dataset.Columns
+    return replace(attributes, pixel_spacing_mm=(rows_mm / shape[0], columns_mm / shape[1]))
 
 
 def _shown(dataset: pydicom.Dataset, frame_index: int) -> NDArray[np.float32]:
@@ -181,6 +201,8 @@ def _complete_transfer_syntax(dataset: pydicom.Dataset) -> None:
     if meta is None:
         dataset.file_meta = meta = pydicom.dataset.FileMetaDataset()
     if "TransferSyntaxUID" in meta:
+        if meta.TransferSyntaxUID in _RETIRED_JPEG:
+            meta.TransferSyntaxUID = uid.JPEGExtended12Bit
         return
     is_implicit, is_little = dataset.original_encoding
     if not is_little:
@@ -206,7 +228,9 @@ def _refuse_bomb(content: bytes, limits: DecodeLimits) -> None:
 def _refuse_what_is_no_picture(dataset: pydicom.Dataset) -> None:
     if OWN_MANUFACTURER in str(dataset.get("Manufacturer", "")).casefold():
         raise _unsupported("It is a result of this software.")
-    if dataset.get("Modality") in NOT_PICTURES or "PixelData" not in dataset:
+    if dataset.get("Modality") in NOT_PICTURES:
+        raise _unsupported("It is a report, plan, dose or segmentation, no picture of a body.")
+    if not any(keyword in dataset for keyword in PIXEL_KEYWORDS):
         raise _unsupported("The object holds no picture.")
 
 
@@ -221,13 +245,38 @@ def _checked_frames(dataset: pydicom.Dataset, limits: DecodeLimits) -> int:
 
 
 def _stored_pixels(dataset: pydicom.Dataset, frame_index: int) -> NDArray[Any]:
+    if "PixelData" in dataset and dataset.file_meta.TransferSyntaxUID in CODE_STREAMS:
+        check_code_stream(dataset, frame_index)
+    reduced = reduced_pixels(dataset, frame_index)
+    if reduced is not None:
+        return reduced
+    if dataset.file_meta.TransferSyntaxUID == _DEFLATED_FRAME:
+        dataset, frame_index = _one_native_frame(dataset, frame_index), 0
     samples = np.asarray(pixel_array(dataset, index=frame_index))
+    if samples.dtype.kind == "f":
+        return np.nan_to_num(samples.astype(np.float32))
     photometric = dataset.get("PhotometricInterpretation")
     if photometric == "PALETTE COLOR":
         return np.asarray(apply_color_lut(samples, dataset))
     if samples.ndim == 2 and dataset.file_meta.TransferSyntaxUID in _NATIVE:
         return _without_unused_bits(samples, dataset)
     return samples
+
+
+def _one_native_frame(dataset: pydicom.Dataset, frame_index: int) -> pydicom.Dataset:
+    """Return the object with one frame of a deflated-frame object, inflated (PS3.5 A.4.13)."""
+    n_frames = int(dataset.get("NumberOfFrames") or 1)
+    packed = get_frame(dataset.PixelData, frame_index, number_of_frames=n_frames)
+    n_samples = int(dataset.Rows) * int(dataset.Columns) * int(dataset.SamplesPerPixel)
+    n_bytes = -(-n_samples * int(dataset.BitsAllocated) // 8)
+    frame = zlib.decompressobj(-zlib.MAX_WBITS).decompress(packed, n_bytes)
+    native = copy(dataset)
+    native.file_meta = copy(dataset.file_meta)
+    native.file_meta.TransferSyntaxUID = uid.ExplicitVRLittleEndian
+    native.NumberOfFrames = 1
+    native.PixelData = frame + b"\0" * (len(frame) % 2)
+    native["PixelData"].is_undefined_length = False
+    return native
 
 
 def _without_unused_bits(samples: NDArray[Any], dataset: pydicom.Dataset) -> NDArray[Any]:

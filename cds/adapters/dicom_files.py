@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from hashlib import sha256
 
+from cds.adapters.decode_pool import Decoding
 from cds.adapters.decode_process import SHARED_PROCESS
 from cds.adapters.dicom_decoding import DEFAULT_LIMITS, DecodeLimits, decoded_frames
 from cds.adapters.picture_decoding import decoded_picture
@@ -21,6 +22,7 @@ def frames_from_dicom(
     limits: DecodeLimits = DEFAULT_LIMITS,
     timeout_s: float | None = None,
     isolate: bool = True,
+    decoding: Decoding = SHARED_PROCESS,
 ) -> tuple[PixelFrame, ...]:
     """Read the frames to compare from a DICOM object.
 
@@ -38,6 +40,8 @@ def frames_from_dicom(
         What the caller has left; None means only the limit counts.
     isolate
         False decodes in this process: for tests of the arithmetic only.
+    decoding
+        The decoding process, or a pool of them for bulk work.
 
     Returns
     -------
@@ -53,7 +57,7 @@ def frames_from_dicom(
 
     """
     if isolate:
-        frames = SHARED_PROCESS.decode("dicom", content, limits, timeout_s=timeout_s)
+        frames = decoding.decode("dicom", content, limits, timeout_s=timeout_s)
     else:
         frames = decoded_frames(content, limits)
     digest = sha256(content).hexdigest()
@@ -66,6 +70,7 @@ def frames_from_picture(
     limits: DecodeLimits = DEFAULT_LIMITS,
     timeout_s: float | None = None,
     isolate: bool = True,
+    decoding: Decoding = SHARED_PROCESS,
 ) -> tuple[PixelFrame, ...]:
     """Read a JPEG or PNG file, 8 or 16 bit.
 
@@ -73,7 +78,7 @@ def frames_from_picture(
     ----------
     content
         A whole file; untrusted.
-    limits, timeout_s, isolate
+    limits, timeout_s, isolate, decoding
         As for `frames_from_dicom`.
 
     Returns
@@ -89,7 +94,7 @@ def frames_from_picture(
 
     """
     if isolate:
-        (frame,) = SHARED_PROCESS.decode("picture", content, limits, timeout_s=timeout_s)
+        (frame,) = decoding.decode("picture", content, limits, timeout_s=timeout_s)
     else:
         frame = decoded_picture(content, limits)
     return (frame.to_pixel_frame(sha256(content).hexdigest()),)
@@ -101,6 +106,7 @@ def frames_from_file(
     limits: DecodeLimits = DEFAULT_LIMITS,
     timeout_s: float | None = None,
     isolate: bool = True,
+    decoding: Decoding = SHARED_PROCESS,
 ) -> tuple[PixelFrame, ...]:
     """Read a picture of either kind, told apart by its first bytes, never by its name.
 
@@ -108,7 +114,7 @@ def frames_from_file(
     ----------
     content
         A whole file; untrusted.
-    limits, timeout_s, isolate
+    limits, timeout_s, isolate, decoding
         As for `frames_from_dicom`.
 
     Returns
@@ -124,4 +130,4 @@ def frames_from_file(
     """
     is_picture = content.startswith((b"\xff\xd8\xff", b"\x89PNG\r\n"))
     read = frames_from_picture if is_picture else frames_from_dicom
-    return read(content, limits=limits, timeout_s=timeout_s, isolate=isolate)
+    return read(content, limits=limits, timeout_s=timeout_s, isolate=isolate, decoding=decoding)

@@ -198,7 +198,7 @@ def _windowed(
 def _levels(stored: AnyArray) -> tuple[AnyArray, NDArray[np.intp], NDArray[np.int64]]:
     """Return the values there may be, where each pixel's value stands, and how many have it."""
     low, high = int(stored.min()), int(stored.max())
-    if high - low >= max(stored.size, 65536):
+    if stored.dtype.kind == "f" or high - low >= max(stored.size, 65536):
         levels, inverse, counts = np.unique(stored, return_inverse=True, return_counts=True)
         return levels, inverse.reshape(stored.shape), counts
     positions = stored.astype(np.intp)

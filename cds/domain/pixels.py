@@ -72,6 +72,8 @@ class PixelFrame:
         Row spacing, column spacing in millimetres, or None.
     slice_place
         Which slice of how many this is, where it was chosen from a series or stack of CT or MR.
+    burned_in_annotation
+        Burned In Annotation (0028,0301) as ``YES`` or ``NO``; None where the object does not say.
 
     """
 
@@ -87,6 +89,7 @@ class PixelFrame:
     identity: PictureIdentity = PictureIdentity()
     pixel_spacing_mm: tuple[float, float] | None = None
     slice_place: SlicePlace | None = None
+    burned_in_annotation: str | None = None
 
     def __post_init__(self) -> None:
         if self.pixels.ndim != 2 or self.pixels.dtype != np.float32:

@@ -8,9 +8,7 @@ from hashlib import sha256
 from io import BytesIO
 
 import numpy as np
-import pydicom
 from PIL import Image
-from pydicom.errors import InvalidDicomError
 
 from cds.domain.case import CasePicture, ViewGroup
 from cds.domain.errors import CdsError, Reason
@@ -66,7 +64,7 @@ def read_frame(content: bytes, reader: PictureReader) -> PixelFrame:
         raise CdsError(Reason.IMAGE_UNREADABLE, EMPTY)
     frame = reader(content)[0]
     if frame.modality is not None or frame.sop_instance_uid is not None:
-        _refuse_burned_in_text(content, frame.modality)
+        _refuse_burned_in_text(frame)
     if frame.pixels.size == 0 or float(frame.pixels.max()) == float(frame.pixels.min()):
         raise CdsError(Reason.IMAGE_UNSUPPORTED, FLAT)
     return frame
@@ -123,16 +121,9 @@ def from_png(png: bytes, *, content_sha256: str = "") -> PixelFrame:
     return PixelFrame(pixels=pixels, content_sha256=content_sha256)
 
 
-def _refuse_burned_in_text(content: bytes, modality: str | None) -> None:
+def _refuse_burned_in_text(frame: PixelFrame) -> None:
     """Apply BurnedInAnnotation (0028,0301) and the modalities that need it (R-HIP-2)."""
-    try:
-        header = pydicom.dcmread(
-            BytesIO(content), stop_before_pixels=True, specific_tags=["BurnedInAnnotation"]
-        )
-    except (InvalidDicomError, OSError, ValueError):
-        raise CdsError(Reason.IMAGE_UNREADABLE, "The DICOM header cannot be read.") from None
-    stated = str(header.get("BurnedInAnnotation", "")).strip().upper()
-    if stated == "YES":
+    if frame.burned_in_annotation == "YES":
         raise CdsError(Reason.IMAGE_UNSUPPORTED, BURNED_IN)
-    if stated != "NO" and (modality or "") in UNSURE_MODALITIES:
+    if frame.burned_in_annotation != "NO" and (frame.modality or "") in UNSURE_MODALITIES:
         raise CdsError(Reason.IMAGE_UNSUPPORTED, BURNED_IN_UNSURE)

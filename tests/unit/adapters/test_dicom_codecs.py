@@ -83,3 +83,84 @@ def test_code_stream_of_another_size_than_the_header_is_refused() -> None:
     with pytest.raises(CdsError) as caught:
         frames_from_dicom(content, isolate=False)
     assert caught.value.reason == Reason.IMAGE_UNREADABLE
+
+
+@pytest.mark.parametrize(
+    ("subsampling", "photometric"), [("444", "YBR_FULL"), ("422", "YBR_FULL_422")]
+)
+def test_colour_jpeg_is_converted_from_ycbcr_once(subsampling: str, photometric: str) -> None:
+    """Red is dark in luminance, yellow bright: a second conversion would turn them about."""
+    colours = np.array([[255, 0, 0], [255, 255, 0], [0, 0, 255], [128, 128, 128]], np.uint8)
+    picture = np.repeat(np.repeat(colours[np.newaxis], 16, axis=0), 16, axis=1)
+
+    def encode(samples: np.ndarray[Any, Any]) -> bytes | bytearray:
+        return imagecodecs.jpeg8_encode(samples, level=98, subsampling=subsampling)
+
+    content = compressed(
+        picture,
+        uid.JPEGBaseline8Bit,
+        encode,
+        Rows=16,
+        Columns=64,
+        NumberOfFrames=None,
+        SamplesPerPixel=3,
+        PlanarConfiguration=0,
+        PhotometricInterpretation=photometric,
+    )
+    (frame,) = frames_from_dicom(content, isolate=False)
+    luminance = frame.pixels[8, [8, 24, 40, 56]]
+    np.testing.assert_allclose(luminance, [0.299, 0.886, 0.114, 0.502], atol=0.02)
+
+
+@pytest.mark.parametrize("retired", ["1.2.840.10008.1.2.4.53", "1.2.840.10008.1.2.4.55"])
+def test_retired_twelve_bit_jpeg_is_read(retired: str) -> None:
+    stored = a_ramp(64, 64)
+
+    def encode(samples: np.ndarray[Any, Any]) -> bytes | bytearray:
+        return imagecodecs.jpeg8_encode(samples, bitspersample=12, level=98)
+
+    (frame,) = frames_from_dicom(
+        compressed(stored, uid.UID(retired), encode, **WINDOW), isolate=False
+    )
+    assert float(np.abs(frame.pixels - stored / 4095.0).max()) < 0.02
+
+
+@pytest.mark.parametrize("syntax", ["1.2.840.10008.1.2.4.102", "1.2.840.10008.1.2.4.64"])
+def test_syntax_without_a_decoder_is_refused_in_words(syntax: str) -> None:
+    content = compressed(a_ramp(16, 16), uid.UID(syntax), imagecodecs.jpegls_encode)
+    with pytest.raises(CdsError) as caught:
+        frames_from_dicom(content, isolate=False)
+    assert caught.value.reason == Reason.IMAGE_UNSUPPORTED
+    assert caught.value.sentence.endswith("Its transfer syntax is not supported.")
+
+
+@pytest.mark.parametrize(
+    ("keyword", "kind"), [("FloatPixelData", "<f4"), ("DoubleFloatPixelData", "<f8")]
+)
+def test_floating_point_pixels_are_windowed_and_what_is_no_number_is_dark(
+    keyword: str, kind: str
+) -> None:
+    values = np.linspace(-1, 1, 256).reshape(16, 16).astype(kind)
+    values[0, 0] = np.nan
+    dataset = a_dataset(np.zeros((16, 16), np.uint16), WindowCenter=0, WindowWidth=2)
+    del dataset.PixelData
+    dataset.VOILUTFunction = "LINEAR_EXACT"
+    dataset.BitsAllocated = 8 * values.dtype.itemsize
+    for absent in ("BitsStored", "HighBit", "PixelRepresentation"):
+        delattr(dataset, absent)
+    setattr(dataset, keyword, values.tobytes())
+    (frame,) = frames_from_dicom(dicom_bytes(dataset), isolate=False)
+    assert frame.pixels[0, 0] == pytest.approx(0.5)
+    np.testing.assert_allclose(frame.pixels.ravel()[1:], (values.ravel()[1:] + 1) / 2, atol=1e-6)
+
+
+def test_one_bit_pixels_are_black_and_white() -> None:
+    mask = np.eye(24, dtype=np.uint8)
+    packed = np.packbits(mask.ravel(), bitorder="little").tobytes()
+    content = dicom_bytes(
+        a_dataset(
+            mask, BitsAllocated=1, BitsStored=1, PixelData=packed, WindowCenter=1, WindowWidth=1
+        )
+    )
+    (frame,) = frames_from_dicom(content, isolate=False)
+    np.testing.assert_array_equal(frame.pixels, mask)
