@@ -323,7 +323,7 @@ def engine_from_settings(settings: Settings, *, clock: Clock | None = None) -> E
         encoder_hash=embedder.encoder_hash,
         feature_version=features.version,
     )
-    clients = EgressClients(development=settings.development)
+    clients = EgressClients(development=settings.development, ca_file=settings.ca_file)
     upkeep = IndexUpkeep(
         IndexParts(
             storage=storage,
