@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
+from cds.domain.arrival import ArrivalRules
 from cds.domain.secrecy import SecretText
 
 
@@ -71,6 +72,8 @@ class EhrRegistration:
         Site option of the silence table, row 7: one info card when a comparison is ready.
     frame_ancestors
         Origins that may frame the app.
+    arrival
+        What is analysed before anyone asks; nothing by default.
 
     """
 
@@ -97,3 +100,4 @@ class EhrRegistration:
     department_label: str = "Precedent (similar past cases)"
     time_zone: str = "UTC"
     frame_ancestors: tuple[str, ...] = ()
+    arrival: ArrivalRules = ArrivalRules()

@@ -19,6 +19,8 @@ from cds.domain.errors import CdsError, Reason
 PATIENT_BEARING = {
     *("analysis_result", "hook_call", "card_shown", "audit_event", "smart_session"),
     *("launch_state", "seen_jti", "ehr_registration"),
+    *("background_job", "study_sighting", "precompute_exclusion", "fhir_subscription"),
+    *("result_life", "result_view"),
 }
 LIBRARY = {"library_case", "case_picture", "case_embedding", "case_finding", "import_rejection"}
 
