@@ -57,18 +57,7 @@ class NewStudies(Protocol):
 
 
 class RecordLookup(Protocol):
-    """Finds patients and studies in the record, with our own token."""
-
-    def patient_id_of(self, access: FhirAccess, record_number: str, deadline: Deadline) -> str:
-        """Return the logical id of the one patient with this record number.
-
-        Raises
-        ------
-        CdsError
-            NOT_FOUND if there is none; IDENTITY_MISMATCH if there are several.
-
-        """
-        ...
+    """Finds arrived studies in the record, with our own token."""
 
     def arrived_study(
         self, access: FhirAccess, study: StudyRef, deadline: Deadline
@@ -100,6 +89,18 @@ class ResultLives(Protocol):
 
     def withdraw(self, report: CaseReport, withdrawal: Withdrawal) -> bool:
         """Withdraw an answer; False if it was withdrawn before."""
+        ...
+
+    def mark_opened(self, report: CaseReport) -> None:
+        """Remember that somebody's call was answered from this: it is kept with the record."""
+        ...
+
+    def mark_checked(self, report: CaseReport) -> None:
+        """Remember that an answer was found to hold now."""
+        ...
+
+    def binding_of(self, report: CaseReport) -> ResultBinding | None:
+        """Return to what an answer is bound, or None if that is not known."""
         ...
 
     def of_study(

@@ -11,23 +11,21 @@ import secrets
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Engine, Select, delete, func, select, update
+from sqlalchemy import Engine, delete, func, select, update
 from sqlalchemy.engine import CursorResult
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from cds.adapters.crypto import FieldCipher
+from cds.adapters.job_desk import SqlJobDesk
+from cds.adapters.job_rows import JobRows, in_order, release, take_back
 from cds.adapters.sql.job_models import BackgroundJob, WorkerHeartbeat
-from cds.adapters.sql.sealed_json import SealedJson
 from cds.domain.errors import CdsError, Reason
 from cds.domain.job import (
     Deferral,
     Job,
-    JobKind,
     JobState,
     NewJob,
-    OrderPriority,
-    QueueCounts,
     Work,
     rank_of,
     retry_delay_s,
@@ -37,13 +35,12 @@ from cds.ports import Clock, IdentityKeys
 
 LEASE = timedelta(seconds=60)
 RESEND_AFTER = timedelta(seconds=60)
-DONE_KEPT = timedelta(days=1)
 MAX_REASON_CHARACTERS = 500
 _OPEN = (JobState.WAITING.value, JobState.RUNNING.value)
 
 
 class SqlJobLedger:
-    """Keeps jobs, their leases, and the dead letters.
+    """Keeps jobs and their leases; `desk` shows them.
 
     Parameters
     ----------
@@ -69,7 +66,8 @@ class SqlJobLedger:
         self._clock = clock
         self._limit = limit
         self.lease = lease
-        self._payloads = SealedJson(dict[str, str], cipher, "background_job.payload")
+        self._rows = JobRows(cipher)
+        self.desk = SqlJobDesk(engine, self._rows, clock)
 
     def add(self, new: NewJob) -> tuple[Job, bool]:
         """Keep a job; return it and True, or the open one about the same subject and False.
@@ -124,7 +122,7 @@ class SqlJobLedger:
                 return False
             if not row.is_once:
                 values["open_key"] = None
-            _release(row, values)
+            release(row, values)
         return True
 
     def defer(self, job: Job, worker: str, deferral: Deferral) -> datetime | None:
@@ -144,7 +142,7 @@ class SqlJobLedger:
             if deferral.order_priority is not None:
                 values["order_priority"] = deferral.order_priority.value
                 values["rank"] = rank_of(Work(row.work), deferral.order_priority)
-            _release(row, values)
+            release(row, values)
             return row.not_before
 
     def fail(self, job: Job, worker: str, reason: str, *, is_permanent: bool) -> datetime | None:
@@ -162,59 +160,28 @@ class SqlJobLedger:
             }
             if delay_s is None:
                 values |= {"state": JobState.DEAD.value, "open_key": None, "finished_at": now}
-                _release(row, values)
+                release(row, values)
+                session.execute(  # one dead letter about a subject says it all
+                    delete(BackgroundJob).where(
+                        BackgroundJob.subject_key == row.subject_key,
+                        BackgroundJob.state == JobState.DEAD.value,
+                        BackgroundJob.job_id != row.job_id,
+                    )
+                )
                 return None
             values |= {
                 "state": JobState.WAITING.value,
                 "not_before": now + timedelta(seconds=delay_s),
                 "sent_at": now,
             }
-            _release(row, values)
+            release(row, values)
             return row.not_before
-
-    def retry(self, job_id: str) -> Job:
-        """Put a dead letter back into the queue, with a new set of attempts.
-
-        Raises
-        ------
-        CdsError
-            NOT_FOUND if there is no such dead letter; INVALID_REQUEST if an open job is about the
-            same subject.
-
-        """
-        now = self._clock.now()
-        try:
-            with Session(self._engine) as session, session.begin():
-                row = self._dead(session, job_id)
-                row.open_key = row.subject_key
-                row.state, row.attempts = JobState.WAITING.value, 0
-                row.not_before, row.finished_at, row.sent_at = now, None, None
-        except IntegrityError:
-            raise CdsError(
-                Reason.INVALID_REQUEST, "A newer job about the same subject is already waiting."
-            ) from None
-        return self._known(job_id)
-
-    def drop(self, job_id: str) -> None:
-        """Forget a dead letter; NOT_FOUND if there is none with this id."""
-        with Session(self._engine) as session, session.begin():
-            session.delete(self._dead(session, job_id))
 
     def get(self, job_id: str) -> Job | None:
         """Return a job, or None."""
         with Session(self._engine) as session:
             row = session.get(BackgroundJob, job_id)
-            return None if row is None else self._job(row)
-
-    def list(
-        self, *, states: tuple[JobState, ...], ehr_id: str | None = None, limit: int = 100
-    ) -> tuple[Job, ...]:
-        """Return jobs in the order in which they run."""
-        query = _in_order().where(BackgroundJob.state.in_([s.value for s in states])).limit(limit)
-        if ehr_id is not None:
-            query = query.where(BackgroundJob.ehr_id == ehr_id)
-        with Session(self._engine) as session:
-            return tuple(self._job(row) for row in session.scalars(query))
+            return None if row is None else self._rows.job(row)
 
     def n_running(self, work: Work) -> int:
         """Return how many jobs of this work are running anywhere."""
@@ -223,23 +190,6 @@ class SqlJobLedger:
         )
         with Session(self._engine) as session:
             return session.scalar(query) or 0
-
-    def counts(self) -> QueueCounts:
-        """Return how the queue is doing."""
-        by_state = select(BackgroundJob.state, func.count()).group_by(BackgroundJob.state)
-        oldest = select(func.min(BackgroundJob.queued_at)).where(
-            BackgroundJob.state == JobState.WAITING.value,
-            BackgroundJob.not_before <= self._clock.now(),
-        )
-        with Session(self._engine) as session:
-            n: dict[str, int] = {row[0]: row[1] for row in session.execute(by_state)}
-            return QueueCounts(
-                n.get(JobState.WAITING.value, 0),
-                n.get(JobState.RUNNING.value, 0),
-                n.get(JobState.DEAD.value, 0),
-                session.scalar(oldest),
-                session.scalar(select(func.max(WorkerHeartbeat.beat_at))),
-            )
 
     def beat(self, worker: str) -> None:
         """Note that a worker lives, and renew the leases of its jobs."""
@@ -270,8 +220,8 @@ class SqlJobLedger:
                 BackgroundJob.state == JobState.RUNNING.value, BackgroundJob.lease_until < now
             )
             for row in session.scalars(silent.with_for_update()):
-                _take_back(row, now)
-            overdue = _in_order().where(
+                take_back(row, now)
+            overdue = in_order().where(
                 BackgroundJob.state == JobState.WAITING.value,
                 BackgroundJob.not_before <= now,
                 (BackgroundJob.sent_at.is_(None)) | (BackgroundJob.sent_at < now - RESEND_AFTER),
@@ -279,18 +229,7 @@ class SqlJobLedger:
             rows = list(session.scalars(overdue))
             for row in rows:
                 row.sent_at = now
-            return tuple(self._job(row) for row in rows)
-
-    def purge(self) -> int:
-        """Forget jobs that were done a while ago, and workers that are gone; dead letters stay."""
-        before = self._clock.now() - DONE_KEPT
-        with Session(self._engine) as session, session.begin():
-            session.execute(delete(WorkerHeartbeat).where(WorkerHeartbeat.beat_at < before))
-        return self._update(
-            delete(BackgroundJob).where(
-                BackgroundJob.state == JobState.DONE.value, BackgroundJob.finished_at < before
-            )
-        )
+            return tuple(self._rows.job(row) for row in rows)
 
     def _check_room(self, new: NewJob) -> None:
         query = select(func.count()).where(BackgroundJob.state.in_(_OPEN))
@@ -312,7 +251,7 @@ class SqlJobLedger:
             subject_key=subject,
             open_key=subject,
             is_once=new.is_once,
-            payload=self._payloads.seal(dict(new.payload), job_id),
+            payload=self._rows.payloads.seal(dict(new.payload), job_id),
             attempts=0,
             queued_at=now,
             not_before=now + new.delay,
@@ -320,13 +259,13 @@ class SqlJobLedger:
         )
         with Session(self._engine, expire_on_commit=False) as session, session.begin():
             session.add(row)
-        return self._job(row)
+        return self._rows.job(row)
 
     def _open_about(self, subject: str) -> Job | None:
         query = select(BackgroundJob).where(BackgroundJob.open_key == subject)
         with Session(self._engine) as session:
             row = session.scalars(query).first()
-            return None if row is None else self._job(row)
+            return None if row is None else self._rows.job(row)
 
     def _held(self, session: Session, job: Job, worker: str) -> BackgroundJob | None:
         """Return the row if this worker still holds this very attempt."""
@@ -336,60 +275,7 @@ class SqlJobLedger:
             return None
         return row if (row.worker, row.attempts) == (worker, job.attempts) else None
 
-    def _dead(self, session: Session, job_id: str) -> BackgroundJob:
-        row = session.get(BackgroundJob, job_id)
-        if row is None or row.state != JobState.DEAD.value:
-            raise CdsError(Reason.NOT_FOUND, "There is no dead letter with this id.")
-        return row
-
-    def _known(self, job_id: str) -> Job:
-        job = self.get(job_id)
-        if job is None:
-            raise CdsError(Reason.NOT_FOUND, "There is no job with this id.")
-        return job
-
     def _update(self, statement: Any) -> int:  # noqa: ANN401  # update or delete
         with Session(self._engine) as session, session.begin():
             result = session.execute(statement)
             return result.rowcount if isinstance(result, CursorResult) else 0
-
-    def _job(self, row: BackgroundJob) -> Job:
-        return Job(
-            job_id=row.job_id,
-            kind=JobKind(row.kind),
-            ehr_id=row.ehr_id,
-            state=JobState(row.state),
-            work=Work(row.work),
-            payload=self._payloads.unseal(row.payload, row.job_id),
-            queued_at=row.queued_at,
-            not_before=row.not_before,
-            attempts=row.attempts,
-            order_priority=OrderPriority(row.order_priority) if row.order_priority else None,
-            reason=row.reason,
-            first_failed_at=row.first_failed_at,
-            last_failed_at=row.last_failed_at,
-        )
-
-
-def _in_order() -> Select[BackgroundJob]:
-    return select(BackgroundJob).order_by(
-        BackgroundJob.rank.desc(), BackgroundJob.queued_at, BackgroundJob.job_id
-    )
-
-
-def _release(row: BackgroundJob, values: dict[str, Any]) -> None:
-    for name, value in {**values, "worker": None, "lease_until": None}.items():
-        setattr(row, name, value)
-
-
-def _take_back(row: BackgroundJob, now: datetime) -> None:
-    values: dict[str, Any] = {
-        "reason": "The worker died while it ran this job.",
-        "first_failed_at": row.first_failed_at or now,
-        "last_failed_at": now,
-    }
-    if retry_delay_s(row.attempts) is None:
-        values |= {"state": JobState.DEAD.value, "open_key": None, "finished_at": now}
-    else:
-        values |= {"state": JobState.WAITING.value, "not_before": now, "sent_at": None}
-    _release(row, values)

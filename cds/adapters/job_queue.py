@@ -9,6 +9,8 @@ from cds.domain.errors import CdsError
 from cds.domain.job import rank_of
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from cds.adapters.job_ledger import SqlJobLedger
     from cds.adapters.job_messages import JobMessages
     from cds.domain.job import Job, NewJob
@@ -22,12 +24,25 @@ class HueyJobQueue:
 
     The row is written before its message is sent: a job is never lost with its message, a worker
     sends again what it finds overdue.
+
+    Parameters
+    ----------
+    messages
+        Returns the messages of this process.
+
     """
 
-    def __init__(self, ledger: SqlJobLedger, messages: JobMessages, clock: Clock) -> None:
+    def __init__(
+        self, ledger: SqlJobLedger, messages: Callable[[], JobMessages], clock: Clock
+    ) -> None:
         self.ledger = ledger
-        self.messages = messages
+        self._messages = messages
         self._clock = clock
+
+    @property
+    def messages(self) -> JobMessages:
+        """Return the messages of this process."""
+        return self._messages()
 
     def submit(self, job: NewJob) -> Job:
         """Queue a job, or return the open one about the same subject (see `JobQueue.submit`)."""
@@ -37,8 +52,8 @@ class HueyJobQueue:
         return kept
 
     def retry(self, job_id: str) -> Job:
-        """Put a dead letter back; CdsError as `SqlJobLedger.retry`."""
-        job = self.ledger.retry(job_id)
+        """Put a dead letter back; CdsError as `SqlJobDesk.retry`."""
+        job = self.ledger.desk.retry(job_id)
         self.send(job)
         return job
 

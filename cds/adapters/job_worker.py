@@ -16,11 +16,11 @@ from uuid import uuid4
 from huey.consumer import Consumer
 
 from cds.domain.errors import CdsError
-from cds.domain.job import PERMANENT, Deferral, JobState, Work
+from cds.domain.job import PERMANENT, Deferral, JobKind, JobState, Work
 
 if TYPE_CHECKING:
     from cds.adapters.job_queue import HueyJobQueue
-    from cds.domain.job import Job, JobKind
+    from cds.domain.job import Job
 
 log = logging.getLogger(__name__)
 
@@ -53,7 +53,7 @@ class WorkerSetup:
     on_tick: Callable[[], None] = lambda: None
 
 
-class _Consumer(Consumer):
+class _Consumer(Consumer):  # type: ignore[misc]  # huey ships no types
     """Huey's consumer without its signal handlers: the command line owns the signals."""
 
     def _set_signal_handlers(self) -> None:

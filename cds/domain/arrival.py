@@ -1,11 +1,9 @@
-"""Studies that arrive: which are analysed before anyone asks, and when they are complete."""
+"""Studies that arrive: which are analysed before anyone asks, and what is known of them."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
-from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from dataclasses import dataclass
 
 from cds.domain.job import OrderPriority
 from cds.domain.pixels import PictureIdentity
@@ -51,6 +49,9 @@ class ArrivalRules:
     poll_days: int = 1
     complete_after_s: int = 60
     sensitive_labels: tuple[str, ...] = SENSITIVE_LABELS
+
+
+NOT_ENROLLED = ArrivalRules()
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -112,6 +113,8 @@ class StudyInventory:
         SOP Instance UIDs that a rejection note names (IHE IOCM).
     modalities, locations
         Of its series.
+    n_stated
+        Number of Study Related Instances (0020,1208), None where the PACS gives none.
 
     """
 
@@ -120,6 +123,7 @@ class StudyInventory:
     rejected: frozenset[str] = frozenset()
     modalities: tuple[str, ...] = ()
     locations: tuple[str, ...] = ()
+    n_stated: int | None = None
 
     @property
     def fingerprint(self) -> str:
@@ -139,52 +143,6 @@ class StudyInventory:
 
 
 @dataclass(frozen=True, slots=True)
-class Sighting:
-    """How a study looked when it was last looked at.
-
-    Attributes
-    ----------
-    unchanged_since
-        Aware UTC time since which the number of instances has been the same.
-
-    """
-
-    n_instances: int
-    unchanged_since: datetime
-
-
-Completeness = Callable[[Sighting, datetime, "ArrivalRules", "int | None"], "timedelta | None"]
-"""How much longer to wait for a study; None means that it is complete."""
-
-
-def remaining_wait(
-    sighting: Sighting, now: datetime, rules: ArrivalRules, n_announced: int | None
-) -> timedelta | None:
-    """Return how much longer to wait for a study, or None if it is complete (CLINICAL 3.1).
-
-    Complete means: the number of instances has not changed for the agreed time and, where the
-    record announces a number, is at least that.
-
-    Parameters
-    ----------
-    sighting
-        How many instances there are, and since when.
-    now
-        Aware UTC.
-    rules
-        Of the EHR.
-    n_announced
-        What the record or the modality announced, or None.
-
-    """
-    quiet = timedelta(seconds=rules.complete_after_s)
-    if n_announced is not None and sighting.n_instances < n_announced:
-        return quiet
-    left = sighting.unchanged_since + quiet - now
-    return left if left > timedelta(0) else None
-
-
-@dataclass(frozen=True, slots=True)
 class Candidate:
     """What decides whether a study may be analysed although nobody has opened it."""
 
@@ -192,7 +150,7 @@ class Candidate:
     locations: tuple[str, ...]
     security_labels: tuple[str, ...] = ()
     is_on_site_list: bool = False
-    is_asked_for: bool = field(default=False)
+    is_asked_for: bool = False
 
 
 def why_not_analysed(rules: ArrivalRules, candidate: Candidate) -> str | None:
@@ -208,6 +166,14 @@ def why_not_analysed(rules: ArrivalRules, candidate: Candidate) -> str | None:
     'The chart carries a security label; it is never analysed on arrival.'
 
     """
+    protected = why_protected(rules, candidate)
+    if protected is not None or candidate.is_asked_for:
+        return protected
+    return _why_not_enrolled(rules, candidate)
+
+
+def why_protected(rules: ArrivalRules, candidate: Candidate) -> str | None:
+    """Return why a study is never analysed before its chart is opened, or None if it may be."""
     if rules.legal_basis is None:
         return (
             "No purpose and legal basis is recorded for this EHR; see `precedent arrivals enrol`."
@@ -216,7 +182,7 @@ def why_not_analysed(rules: ArrivalRules, candidate: Candidate) -> str | None:
         return "The chart carries a security label; it is never analysed on arrival."
     if candidate.is_on_site_list:
         return "The patient is on the site's list; never analysed on arrival."
-    return None if candidate.is_asked_for else _why_not_enrolled(rules, candidate)
+    return None
 
 
 def _why_not_enrolled(rules: ArrivalRules, candidate: Candidate) -> str | None:

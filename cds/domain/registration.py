@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
-from cds.domain.arrival import ArrivalRules
+from cds.domain.arrival import NOT_ENROLLED, ArrivalRules
 from cds.domain.secrecy import SecretText
 
 
@@ -100,4 +100,4 @@ class EhrRegistration:
     department_label: str = "Precedent (similar past cases)"
     time_zone: str = "UTC"
     frame_ancestors: tuple[str, ...] = ()
-    arrival: ArrivalRules = ArrivalRules()
+    arrival: ArrivalRules = NOT_ENROLLED

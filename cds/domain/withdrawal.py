@@ -13,6 +13,7 @@ class WithdrawalReason(StrEnum):
     """Why an answer was taken back, or replaced."""
 
     MOVED = "moved"
+    MISMATCHED = "mismatched"
     VANISHED = "vanished"
     REJECTED = "rejected"
     CANCELLED = "cancelled"
@@ -22,6 +23,7 @@ class WithdrawalReason(StrEnum):
 
 _CLAUSES = {
     WithdrawalReason.MOVED: "the study was moved to another patient",
+    WithdrawalReason.MISMATCHED: "archive and chart no longer agree whose study it is",
     WithdrawalReason.VANISHED: "the study is no longer in the archive",
     WithdrawalReason.REJECTED: "the pictures were rejected in the archive",
     WithdrawalReason.CANCELLED: "the record marks the study as cancelled or entered in error",

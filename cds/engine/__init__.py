@@ -23,7 +23,7 @@ from cds.adapters.seen_tokens import SqlSeenTokens
 from cds.adapters.smart_configuration import SmartConfiguration
 from cds.adapters.smart_sessions import SqlSessionStore
 from cds.adapters.storage import Storage, SystemClock, open_storage
-from cds.analysis import AnalysisDefaults, AnalysisPorts, Analyst, HookAnalysis
+from cds.analysis import AnalysisDefaults, Analyst, HookAnalysis
 from cds.domain.errors import CdsError, Reason
 from cds.domain.generation import IndexPassport
 from cds.domain.launch import LaunchAnalysis, StudyHint
@@ -34,6 +34,7 @@ from cds.domain.report import CaseReport
 from cds.domain.secrecy import SecretText
 from cds.domain.study import StudyRef
 from cds.domain.uploaded import UploadedPicture, query_of_upload
+from cds.engine.background import Background, open_background
 from cds.library.index_building import EmbeddedCase, EncoderIdentity, build_generation
 from cds.library.picture_preparation import to_png
 from cds.pipeline import Tools
@@ -95,6 +96,7 @@ class Engine:
     hook_calls: SqlHookCalls
     seen_tokens: SqlSeenTokens
     sessions: SqlSessionStore
+    background: Background
 
     @property
     def registrations(self) -> Registrations:
@@ -337,9 +339,11 @@ def engine_from_settings(settings: Settings, *, clock: Clock | None = None) -> E
         encoder_hash=embedder.encoder_hash,
         feature_version=features.version,
     )
-    peers = EhrPeers(EgressClients(development=settings.development), clock=clock)
+    clients = EgressClients(development=settings.development)
+    peers = EhrPeers(clients, clock=clock)
+    background = open_background(settings, storage, clients, clock=clock)
     analyst = Analyst(
-        ports=AnalysisPorts(peers.reader, peers.images, storage.results, storage.audit, clock),
+        ports=background.analysis_ports(peers.reader, peers.images),
         tools=Tools(embedder, features, library, storage.keys),
         passport=lambda: library.current().passport,
         defaults=AnalysisDefaults(
@@ -361,6 +365,7 @@ def engine_from_settings(settings: Settings, *, clock: Clock | None = None) -> E
         hook_calls=SqlHookCalls(storage.engine, storage.cipher, clock),
         seen_tokens=SqlSeenTokens(storage.engine, clock),
         sessions=SqlSessionStore(storage.engine, storage.cipher, clock),
+        background=background,
     )
 
 

@@ -87,7 +87,7 @@ def test_failure_when_it_lasts_is_tried_again_later_and_later_then_is_a_dead_let
     assert (job.state, job.attempts) == (JobState.DEAD, MAX_ATTEMPTS)
     assert job.reason == "The PACS answered 503."
     assert job.first_failed_at < job.last_failed_at
-    assert at_rest.ledger.counts().n_dead == 1
+    assert at_rest.ledger.desk.counts().n_dead == 1
     assert len(at_rest.seen) == MAX_ATTEMPTS
 
 
@@ -117,7 +117,7 @@ def test_dead_letter_when_retried_runs_again_and_when_dropped_is_gone(at_rest) -
     at_rest.handler = fail
     other = at_rest.queue.submit(a_job("two")).job_id
     at_rest.receive_all()
-    at_rest.ledger.drop(other)
+    at_rest.ledger.desk.drop(other)
     assert at_rest.ledger.get(other) is None
 
 
@@ -239,7 +239,7 @@ def test_counts_tell_length_dead_letters_and_the_oldest_waiting(at_rest) -> None
     at_rest.queue.submit(a_job("later", delay=10 * MINUTE))
     at_rest.clock.advance(MINUTE)
     at_rest.ledger.beat("w")
-    counts = at_rest.ledger.counts()
+    counts = at_rest.ledger.desk.counts()
     assert (counts.n_waiting, counts.n_running, counts.n_dead) == (2, 0, 0)
     assert counts.oldest_waiting_at == queued_at
     assert counts.last_heartbeat_at == at_rest.clock.now()
@@ -251,7 +251,7 @@ def test_finished_jobs_are_forgotten_after_a_day_and_dead_letters_are_not(at_res
     dead = at_rest.queue.submit(a_job("dead")).job_id
     at_rest.ledger.fail(at_rest.ledger.claim(dead, "w"), "w", "No.", is_permanent=True)
     at_rest.clock.advance(timedelta(days=2))
-    at_rest.ledger.purge()
+    at_rest.ledger.desk.purge()
     assert at_rest.ledger.get(done) is None
     assert at_rest.ledger.get(dead) is not None
 

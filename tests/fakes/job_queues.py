@@ -28,7 +28,7 @@ class QueueAtRest:
             self.storage.engine, self.storage.cipher, self.storage.keys, self.clock, limit=LIMIT
         )
         self.messages = open_messages(queue_url, state_dir)
-        self.queue = HueyJobQueue(self.ledger, self.messages, self.clock)
+        self.queue = HueyJobQueue(self.ledger, lambda: self.messages, self.clock)
         self.seen: list[Job] = []
         self.handler: Callable[[Job], Deferral | None] = lambda _job: None
         self.worker = self.a_worker()
