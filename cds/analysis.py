@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from cds.domain import wording
-from cds.domain.answer import Setting, input_hash, not_assessed_report
+from cds.domain.answer import Setting, again, input_hash, not_assessed_report
 from cds.domain.errors import CdsError, Reason
 from cds.domain.film import FilmFacts, film_facts
 from cds.domain.fitness import SUPPORTED_MODALITIES
@@ -21,6 +21,7 @@ from cds.domain.query import BlockWeights, CaseQuery
 from cds.domain.registration import Stage
 from cds.domain.report import CaseReport, ReportVersions
 from cds.domain.study import ReportState, StudyRef
+from cds.kept_answers import KeptAnswers, without_rejected
 from cds.pipeline import Tools, compare
 from cds.ports import (
     AuditEvent,
@@ -34,6 +35,7 @@ from cds.ports import (
 )
 
 NO_GENERATION = "none"
+ARRIVAL = "arrival"  # the reason of a query that nobody asked for
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,13 +64,21 @@ class HookAnalysis:
 
 @dataclass(frozen=True, slots=True)
 class AnalysisPorts:
-    """What an analysis needs beside the comparison itself."""
+    """What an analysis needs beside the comparison itself.
+
+    Attributes
+    ----------
+    kept
+        Serves answers again without fetching pictures; None fetches them for every answer.
+
+    """
 
     reader: FhirReader
     images: ImageSource
     results: ResultStore
     audit: AuditTrail
     clock: Clock
+    kept: KeptAnswers | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,6 +178,31 @@ class Analyst:
         report, failure = self._answer(access, query, deadline)
         return LaunchAnalysis(context, context.studies, study, report, failure)
 
+    def for_arrival(
+        self, access: FhirAccess, *, hint: StudyHint, deadline: Deadline
+    ) -> HookAnalysis:
+        """Analyse a study that arrived, with our own token, before anyone asks.
+
+        Raises
+        ------
+        CdsError
+            NO_IMAGING if the record does not list the study; what `FhirReader.read_context`
+            raises; DEADLINE.
+
+        """
+        as_of = self._ports.clock.now()
+        context = self._ports.reader.read_context(
+            access, prefetch=None, deadline=deadline, as_of=as_of
+        )
+        study = chosen_study(context.studies, hint)
+        if study is None:
+            raise CdsError(Reason.NO_IMAGING, "The record does not list the study that arrived.")
+        if study.report_state is not ReportState.NONE or not self._images_allowed(access):
+            return HookAnalysis(context, study)
+        query = self._query(access, context, study, ARRIVAL, as_of)
+        report, failure = self._answer(access, query, deadline)
+        return HookAnalysis(context, study, report, failure)
+
     def for_pictures(self, query: CaseQuery, *, stage: Stage = Stage.SILENT) -> CaseReport:
         """Compare pictures that the caller already has, for the command line and uploads.
 
@@ -229,6 +264,8 @@ class Analyst:
             failure = error
             report = not_assessed_report(query, film, error, setting)
         self._ports.results.save(report, requested_by=query.reason)
+        if self._ports.kept is not None and query.reason != ARRIVAL:
+            self._ports.kept.mark_opened(report)
         return report, failure
 
     def _compared(
@@ -241,11 +278,25 @@ class Analyst:
     ) -> CaseReport:
         if query.context is None or query.study is None:
             raise CdsError(Reason.MISSING_CONTEXT, "There is no record to bind the picture to.")
+        kept, inventory = self._ports.kept, None
+        record_hash = input_hash(query, film, setting)
+        if kept is not None and query.study.study_instance_uid is not None:
+            inventory = kept.look(access, query.context, query.study, deadline)
+            standing = kept.standing(query.ehr_id, record_hash, inventory)
+            if standing is not None:
+                return standing
         frames = self.frames_of(access, query.context, query.study, deadline)
-        query = replace(query, frames=frames)
+        query = replace(query, frames=without_rejected(frames, inventory))
         digest = input_hash(query, film, setting)
-        stored = self._ports.results.by_input_hash(query.ehr_id, digest)
-        return stored or compare(query, film, setting, self._tools)
+        report = self._ports.results.by_input_hash(query.ehr_id, digest)
+        if report is None:
+            report = compare(query, film, setting, self._tools)
+            if kept is not None:
+                report = again(report, kept.n_withdrawn(query.ehr_id, digest))
+        if kept is not None and inventory is not None:
+            is_precomputed = query.reason == ARRIVAL
+            kept.bind(report, record_hash, inventory, is_precomputed=is_precomputed)
+        return report
 
     def _query(
         self,

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from cds.domain.embedding import ImageEmbedding
 from cds.domain.facts import PatientFacts, SharedFact
+from cds.domain.job import Job, NewJob
 from cds.domain.patient import ClinicalContext
 from cds.domain.pixels import PixelFrame
 from cds.domain.query import Eligibility, FusedQuery
@@ -277,4 +278,37 @@ class BlobStore(Protocol):
 
     def delete(self, key: str) -> None:
         """Remove the bytes; absent is fine."""
+        ...
+
+
+class BackendTokens(Protocol):
+    """Our own access tokens at an EHR (SMART Backend Services); never a hook's token."""
+
+    def access_token(
+        self, registration: EhrRegistration, *, scope: str, deadline: Deadline
+    ) -> SecretText:
+        """Return an access token of ours with this scope.
+
+        Raises
+        ------
+        CdsError
+            INVALID_CONFIGURATION if we have no credentials there; UPSTREAM_REFUSED if they are
+            refused; UPSTREAM_FAILED, EGRESS_REFUSED or DEADLINE.
+
+        """
+        ...
+
+
+class JobQueue(Protocol):
+    """Takes work to be done later."""
+
+    def submit(self, job: NewJob) -> Job:
+        """Queue a job, or return the open one about the same subject.
+
+        Raises
+        ------
+        CdsError
+            QUEUE_FULL if the queue takes no more of this work; submit it again later.
+
+        """
         ...

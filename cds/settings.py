@@ -84,6 +84,26 @@ class Settings:
         None,
         "PEM file with the hospital's root certificates; empty means the public ones.",
     )
+    queue_url: str = _setting(
+        "PRECEDENT_QUEUE_URL",
+        "",
+        "Redis URL of the queue of background jobs; empty means a file inside the state folder.",
+    )
+    queue_limit: int = _setting(
+        "PRECEDENT_QUEUE_LIMIT",
+        2_000,
+        "How many background jobs may be open; bulk work may fill half of them.",
+    )
+    worker_threads: int = _setting(
+        "PRECEDENT_WORKER_THREADS",
+        2,
+        "Background jobs that one worker runs at a time; bulk work gets all but one.",
+    )
+    precomputed_hours: int = _setting(
+        "PRECEDENT_PRECOMPUTED_HOURS",
+        72,
+        "After so many hours an analysis that nobody asked for and nobody opened is deleted.",
+    )
     log_level: str = _setting("PRECEDENT_LOG_LEVEL", "INFO", "Level of the structured log.")
 
     @property

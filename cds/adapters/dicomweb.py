@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from cds.adapters.dicom_files import frames_from_dicom
 from cds.adapters.dicomweb_service import DicomwebService, FrameDecoder
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from cds.domain.study import StudyRef
     from cds.ports import Deadline, FhirAccess
 
+Answer = TypeVar("Answer")
 _TRY_ELSEWHERE = frozenset(
     {
         Reason.NO_IMAGING,
@@ -83,24 +84,57 @@ class DicomwebSource:
 
         """
         client = self._client_for(access.registration)
-        errors: list[CdsError] = []
-        for root in _roots(client, access.registration, study):
-            credential = credential_for(access, root)
+        issuer = access.registration.pacs_issuer
+
+        def frames(root: str, credential: BoundCredential | None) -> tuple[PixelFrame, ...]:
             pacs = DicomwebService(root, client, credential, deadline, self._decode)
-            try:
-                return pacs.frames(study, patient_id_value, access.registration.pacs_issuer)
-            except CdsError as error:
-                is_callers_own = credential is not None and credential.is_callers_own
-                if error.reason not in _TRY_ELSEWHERE or (
-                    error.reason is Reason.UPSTREAM_REFUSED and is_callers_own
-                ):
-                    raise  # what the caller may not see is not fetched with our account
-                errors.append(error)
-        # What may be mended speaks first: a PACS that is down, before one that has no such study.
-        outages = [e for e in errors if e.reason not in {Reason.NO_IMAGING, Reason.NOT_FOUND}]
-        if outages:
-            raise outages[0]
-        raise CdsError(Reason.NO_IMAGING, "The PACS has no pictures of this study.")
+            return pacs.frames(study, patient_id_value, issuer)
+
+        return first_answer(client, access, study, frames)
+
+
+def first_answer(
+    client: EgressClient,
+    access: FhirAccess,
+    study: StudyRef,
+    ask: Callable[[str, BoundCredential | None], Answer],
+) -> Answer:
+    """Ask the places that may hold a study, in order, and return the first answer.
+
+    Parameters
+    ----------
+    client
+        Of the EHR.
+    access
+        Its token goes only to a PACS on the FHIR server's own origin.
+    study
+        Names its own Endpoint, which is asked before the default PACS.
+    ask
+        Called with a service's root and what to authenticate with there.
+
+    Raises
+    ------
+    CdsError
+        What `ask` raises; NO_IMAGING if no place has the study.
+
+    """
+    errors: list[CdsError] = []
+    for root in _roots(client, access.registration, study):
+        credential = credential_for(access, root)
+        try:
+            return ask(root, credential)
+        except CdsError as error:
+            is_callers_own = credential is not None and credential.is_callers_own
+            if error.reason not in _TRY_ELSEWHERE or (
+                error.reason is Reason.UPSTREAM_REFUSED and is_callers_own
+            ):
+                raise  # what the caller may not see is not fetched with our account
+            errors.append(error)
+    # What may be mended speaks first: a PACS that is down, before one that has no such study.
+    outages = [e for e in errors if e.reason not in {Reason.NO_IMAGING, Reason.NOT_FOUND}]
+    if outages:
+        raise outages[0]
+    raise CdsError(Reason.NO_IMAGING, "The PACS has no pictures of this study.")
 
 
 def _roots(client: EgressClient, registration: EhrRegistration, study: StudyRef) -> tuple[str, ...]:
@@ -115,7 +149,9 @@ def _roots(client: EgressClient, registration: EhrRegistration, study: StudyRef)
             "The study's image server is not registered for this EHR; ask your administrator.",
         )
     raise CdsError(
-        Reason.NO_IMAGING, "The record names no image server, and none is registered for this EHR."
+        Reason.NO_IMAGING,
+        "The record names no image server, and none is registered for this EHR.",
+        n_asked=0,
     )
 
 

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from sqlalchemy import Engine, Select, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from cds.adapters.crypto import FieldCipher
 from cds.adapters.sql.door_models import AnalysisResult
+from cds.adapters.sql.job_models import ResultLife
 from cds.adapters.sql.sealed_json import SealedJson
 from cds.domain.errors import CdsError, Reason
 from cds.domain.report import CaseReport
+from cds.domain.withdrawal import Withdrawal, WithdrawalReason
 from cds.ports import IdentityKeys
 
 
@@ -61,23 +65,36 @@ class SqlResultStore:
         return self._first(_of(ehr_id).where(AnalysisResult.report_id == report_id))
 
     def by_input_hash(self, ehr_id: str, input_hash: str) -> CaseReport | None:
-        """Return the newest answer computed from exactly these inputs, or None."""
-        return self._first(_of(ehr_id).where(AnalysisResult.input_hash == input_hash))
+        """Return the newest answer from exactly these inputs that was not withdrawn, or None."""
+        withdrawn = select(ResultLife.report_id).where(
+            ResultLife.ehr_id == ehr_id, ResultLife.withdrawn_at.is_not(None)
+        )
+        return self._first(
+            _of(ehr_id).where(
+                AnalysisResult.input_hash == input_hash,
+                AnalysisResult.report_id.not_in(withdrawn),
+            )
+        )
 
     def by_patient(self, ehr_id: str, patient_id: str) -> tuple[CaseReport, ...]:
         """Return the answers about a patient, newest first."""
         key = self._patient_key(ehr_id, patient_id)
         with Session(self._engine) as session:
             rows = session.scalars(_of(ehr_id).where(AnalysisResult.patient_key == key))
-            return tuple(self._report(row) for row in rows)
+            return tuple(self._report(session, row) for row in rows)
 
     def _first(self, query: Select[AnalysisResult]) -> CaseReport | None:
         with Session(self._engine) as session:
             row = session.scalars(query.limit(1)).first()
-            return None if row is None else self._report(row)
+            return None if row is None else self._report(session, row)
 
-    def _report(self, row: AnalysisResult) -> CaseReport:
-        return self._reports.unseal(row.report, _row_id(row.ehr_id, row.report_id))
+    def _report(self, session: Session, row: AnalysisResult) -> CaseReport:
+        report = self._reports.unseal(row.report, _row_id(row.ehr_id, row.report_id))
+        life = session.get(ResultLife, (row.ehr_id, row.report_id))
+        if life is None or life.withdrawn_at is None or life.withdrawn_because is None:
+            return report
+        because = WithdrawalReason(life.withdrawn_because)
+        return replace(report, withdrawn=Withdrawal(because, life.withdrawn_at))
 
     def _patient_key(self, ehr_id: str, patient_id: str | None) -> str | None:
         if patient_id is None:

@@ -198,6 +198,14 @@ def not_assessed_report(
     )
 
 
+def again(report: CaseReport, n_withdrawn: int) -> CaseReport:
+    """Return an answer under its own id where equal ones were withdrawn: those stay so."""
+    if not n_withdrawn:
+        return report
+    told_apart = f"{report.input_hash}|again-{n_withdrawn}"
+    return replace(report, report_id=str(uuid.uuid5(_NAMESPACE, told_apart)))
+
+
 def _unanswered(
     query: CaseQuery, film: FilmFacts, setting: Setting, *, not_assessed_because: str | None
 ) -> CaseReport:

@@ -26,6 +26,7 @@ class Reason(StrEnum):
     NOT_AUTHORIZED = "not-authorized"
     INVALID_REQUEST = "invalid-request"
     INVALID_CONFIGURATION = "invalid-configuration"
+    QUEUE_FULL = "queue-full"
 
 
 class CdsError(Exception):

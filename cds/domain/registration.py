@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from datetime import date
 from enum import StrEnum
 
+from cds.domain.arrival import NOT_ENROLLED, ArrivalRules
 from cds.domain.pacs_policy import PacsPolicy
 from cds.domain.secrecy import SecretText
 
@@ -131,6 +132,8 @@ class EhrRegistration:
         When the EHR releases what we write to the patient's portal, in the site's words.
     portal_release_owner
         Who named that rule.
+    arrival
+        What is analysed before anyone asks; nothing by default.
 
     """
 
@@ -165,3 +168,4 @@ class EhrRegistration:
     approvals: tuple[Approval, ...] = ()
     portal_release_rule: str | None = None
     portal_release_owner: str | None = None
+    arrival: ArrivalRules = NOT_ENROLLED

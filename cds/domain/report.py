@@ -9,6 +9,7 @@ from enum import StrEnum
 from cds.domain.coding import Coding
 from cds.domain.facts import Finding, Measurement, SetAside, SharedFact
 from cds.domain.study import StudyRef
+from cds.domain.withdrawal import Withdrawal
 
 
 class Direction(StrEnum):
@@ -145,6 +146,8 @@ class CaseReport:
         library's own cases.
     not_assessed_reason
         The `cds.domain.errors.Reason` value when `state` is NOT_ASSESSED.
+    withdrawn
+        That the answer no longer holds; kept beside the answer, which itself never changes.
     sentences
         What every door says in full, in order; each door may show more, never contradict.
 
@@ -180,6 +183,7 @@ class CaseReport:
     inputs_missing: tuple[str, ...] = ()
     set_aside: tuple[SetAside, ...] = ()
     already_in_library: bool = False
+    withdrawn: Withdrawal | None = None
 
     @property
     def n_neighbors(self) -> int:

@@ -24,7 +24,7 @@ from cds.adapters.smart_configuration import SmartConfiguration
 from cds.adapters.smart_sessions import SqlSessionStore
 from cds.adapters.storage import Storage, SystemClock, open_storage
 from cds.adapters.writer_lock import WriterLock
-from cds.analysis import AnalysisDefaults, AnalysisPorts, Analyst, HookAnalysis
+from cds.analysis import AnalysisDefaults, Analyst, HookAnalysis
 from cds.domain.errors import CdsError, Reason
 from cds.domain.generation import IndexPassport
 from cds.domain.launch import LaunchAnalysis, StudyHint
@@ -35,6 +35,7 @@ from cds.domain.report import CaseReport
 from cds.domain.secrecy import SecretText
 from cds.domain.study import StudyRef
 from cds.domain.uploaded import UploadedPicture, query_of_upload
+from cds.engine.background import Background, open_background
 from cds.engine.index_upkeep import INDEX_FOLDER, IndexParts, IndexUpkeep
 from cds.library.index_building import EncoderIdentity
 from cds.library.picture_preparation import to_png
@@ -100,6 +101,7 @@ class Engine:
     sessions: SqlSessionStore
     backend_tokens: BackendServiceTokens
     upkeep: IndexUpkeep
+    background: Background
 
     @property
     def registrations(self) -> Registrations:
@@ -339,8 +341,10 @@ def engine_from_settings(settings: Settings, *, clock: Clock | None = None) -> E
         library,
     )
     peers = EhrPeers(clients, clock=clock)
+    backend_tokens = BackendServiceTokens(clients, storage.backend_keys, clock)
+    background = open_background(settings, storage, clients, clock=clock, tokens=backend_tokens)
     analyst = Analyst(
-        ports=AnalysisPorts(peers.reader, peers.images, storage.results, storage.audit, clock),
+        ports=background.analysis_ports(peers.reader, peers.images),
         tools=Tools(embedder, features, library, storage.keys),
         passport=lambda: library.view().passport,
         defaults=AnalysisDefaults(
@@ -362,8 +366,9 @@ def engine_from_settings(settings: Settings, *, clock: Clock | None = None) -> E
         hook_calls=SqlHookCalls(storage.engine, storage.cipher, clock),
         seen_tokens=SqlSeenTokens(storage.engine, clock),
         sessions=SqlSessionStore(storage.engine, storage.cipher, clock),
-        backend_tokens=BackendServiceTokens(clients, storage.backend_keys, clock),
+        backend_tokens=backend_tokens,
         upkeep=upkeep,
+        background=background,
     )
 
 

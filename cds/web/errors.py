@@ -45,6 +45,7 @@ STATUS_OF = {
     Reason.MODEL_UNAVAILABLE: WireStatus(503, "transient"),
     Reason.INDEX_UNAVAILABLE: WireStatus(503, "transient"),
     Reason.STORAGE_UNAVAILABLE: WireStatus(503, "transient"),
+    Reason.QUEUE_FULL: WireStatus(503, "throttled"),
     Reason.DEADLINE: WireStatus(504, "timeout"),
 }
 _HTTP_ISSUE = {

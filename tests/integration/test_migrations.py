@@ -25,6 +25,8 @@ from cds.domain.errors import CdsError, Reason
 PATIENT_BEARING = {
     *("analysis_result", "hook_call", "card_shown", "audit_event", "smart_session"),
     *("launch_state", "seen_jti", "ehr_registration", "backend_key"),
+    *("background_job", "study_sighting", "precompute_exclusion", "fhir_subscription"),
+    *("result_life", "result_view"),
 }
 LIBRARIAN = {"librarian_act", "opt_out", "case_update"}
 NEW_YEAR = datetime(2026, 1, 1, tzinfo=UTC)

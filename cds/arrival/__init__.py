@@ -1,0 +1,1 @@
+"""Studies that arrive: noticed, analysed before anyone asks, checked again afterwards."""
