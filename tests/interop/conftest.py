@@ -53,9 +53,7 @@ def rsa_key() -> ECKey | RSAKey:
 
 
 @pytest.fixture(scope="session")
-def published_keys(
-    ec_key: ECKey | RSAKey, rsa_key: ECKey | RSAKey
-) -> Iterator[PublishedKeys]:
+def published_keys(ec_key: ECKey | RSAKey, rsa_key: ECKey | RSAKey) -> Iterator[PublishedKeys]:
     with a_server(lambda _asked: Reply(404)) as server:
         keys = PublishedKeys(server, [ec_key, rsa_key])
         server.answer = keys.answer
@@ -63,9 +61,7 @@ def published_keys(
 
 
 @pytest.fixture(scope="session")
-def realm(
-    keycloak: Keycloak, published_keys: PublishedKeys, rsa_key: ECKey | RSAKey
-) -> Realm:
+def realm(keycloak: Keycloak, published_keys: PublishedKeys, rsa_key: ECKey | RSAKey) -> Realm:
     """The hospital's realm: one client with keys at an address, two with keys given beforehand."""
     given = orjson.dumps({"keys": [rsa_key.as_dict(private=False)]}).decode()
     return keycloak.add_realm(

@@ -21,7 +21,9 @@ READ = "system/*.rs"
 ROTATION_S = 30  # Keycloak fetches a key set at most every 10 s
 
 
-@pytest.mark.parametrize(("kind", "client_id"), [("EC", BY_URL), ("RSA", BY_URL), ("RSA", BY_VALUE)])
+@pytest.mark.parametrize(
+    ("kind", "client_id"), [("EC", BY_URL), ("RSA", BY_URL), ("RSA", BY_VALUE)]
+)
 def test_token_when_asked_for_with_a_registered_key_is_issued_with_the_scope(
     realm: Realm, ec_key: ECKey, rsa_key: RSAKey, kind: str, client_id: str
 ) -> None:

@@ -19,9 +19,7 @@ class FhirClient:
     base_url: str
     token: str | None = None
 
-    def ask(
-        self, method: str, path: str, body: Any = None, **headers: str
-    ) -> requests.Response:
+    def ask(self, method: str, path: str, body: Any = None, **headers: str) -> requests.Response:
         """Send one request below the base, whatever comes back."""
         sent = {"Accept": FHIR_JSON, "Content-Type": FHIR_JSON, **headers}
         if self.token:

@@ -17,9 +17,7 @@ START_S = 180
 MAIN = "precedent.interop.FhirServer"
 
 
-def hapi_process(
-    java_build: Path, log: Path, *token_check: str
-) -> AbstractContextManager[str]:
+def hapi_process(java_build: Path, log: Path, *token_check: str) -> AbstractContextManager[str]:
     """Run HAPI; with issuer, key-set address and audience it refuses requests without a token."""
     classes = f"{java_build / 'fhir-server-1.jar'}:{java_build / 'libraries'}/*"
     command = ["java", "-Xmx768m", "-XX:+UseSerialGC", "-cp", classes, MAIN, *token_check]
