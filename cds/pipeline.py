@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from cds.domain.answer import Setting, compared_report, eligibility_of
 from cds.domain.film import FilmFacts
-from cds.domain.fitness import check_fit
+from cds.domain.fitness import check_fit, compared_frames
 from cds.domain.query import CaseQuery, FusedQuery
 from cds.domain.report import CaseReport
 from cds.ports import CaseLibrary, IdentityKeys, ImageEmbedder, PatientFeatures
@@ -35,11 +35,12 @@ def compare(query: CaseQuery, film: FilmFacts, setting: Setting, tools: Tools) -
 
     """
     check_fit(query, film)
-    embeddings = tools.embedder.embed(query.frames[:1])
+    vectors = [e.vector for e in tools.embedder.embed(compared_frames(query))]
     record = tools.features.vector(film.facts)
     fused = FusedQuery(
         weights=query.weights,
-        image=embeddings[0].vector if embeddings else None,
+        image=vectors[0] if vectors else None,
+        more_images=tuple(vectors[1:]),
         record=record,
         presence=None if record is None else tools.features.presence(film.facts),
     )

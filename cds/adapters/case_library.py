@@ -84,7 +84,9 @@ class IndexedCaseLibrary:
 
         Candidates are searched by the fused vector, whose inner product is the weighted sum of the
         block similarities, then re-ranked with the weights renormalised over the blocks that both
-        sides have. Equal similarities are ordered by case id.
+        sides have. Equal similarities are ordered by case id. Of several slices each is searched
+        for, and a case counts with the most similar pair of a slice and one of its pictures; the
+        key slice alone is held against the limit, which was set on single pictures.
         """
         generation = self.current()
         table, passport = generation.table, generation.passport
@@ -94,7 +96,7 @@ class IndexedCaseLibrary:
         positions = _candidates(generation, query, np.flatnonzero(rows), cutoff)
         scored = _Similarities(generation, query, positions)
         hits = self._hits(table, scored, cutoff)
-        gate = scored.image if query.image is not None else scored.record
+        gate = scored.key_image if query.image is not None else scored.record
         return Ranking(
             hits=hits,
             eligible=_composition(table, rows),
@@ -132,14 +134,18 @@ class _Similarities:
     """Similarity by part of the candidate rows, and fused over what both sides have.
 
     The record's weight counts by the share of the block that both sides have: without any common
-    measurement the picture decides alone, with all of them the weights are the query's.
+    measurement the picture decides alone, with all of them the weights are the query's. Of several
+    slices the most similar one counts, row by row.
     """
 
     def __init__(self, generation: OpenGeneration, query: FusedQuery, positions: IntArray) -> None:
         table, d = generation.table, generation.passport.image_dimension
         vectors = table.vectors[positions]
         self.positions = positions
-        self.image = None if query.image is None else vectors[:, :d] @ query.image
+        self.key_image = None if query.image is None else vectors[:, :d] @ query.image
+        self.image = self.key_image
+        for more in query.more_images:
+            self.image = np.maximum(self.image, vectors[:, :d] @ more)
         self.record = None if query.record is None else vectors[:, d:] @ query.record
         self.coverage = np.zeros(positions.shape, dtype=np.float32)
         if query.presence is not None:
@@ -182,7 +188,17 @@ def _candidates(
     """Return the eligible rows to re-rank: all of them on a partition of up to 50,000."""
     if eligible.size <= EXACT_PARTITION:
         return eligible
-    vector = _fused_vector(generation, query)
+    pictures: Sequence[Float32Array | None] = query.images() or (None,)
+    found = [
+        _nearest(generation, _fused_vector(generation, query, picture), eligible, cutoff)
+        for picture in pictures
+    ]
+    return found[0] if len(found) == 1 else np.unique(np.concatenate(found))
+
+
+def _nearest(
+    generation: OpenGeneration, vector: Float32Array, eligible: IntArray, cutoff: int
+) -> IntArray:
     wanted = cutoff * PICTURES_PER_PATIENT
     found, _ = generation.index.search(vector, cutoff=wanted)
     if eligible.size == len(generation.index):
@@ -194,11 +210,13 @@ def _candidates(
     return np.sort(exact)
 
 
-def _fused_vector(generation: OpenGeneration, query: FusedQuery) -> Float32Array:
+def _fused_vector(
+    generation: OpenGeneration, query: FusedQuery, picture: Float32Array | None
+) -> Float32Array:
     passport = generation.passport
     vector = np.zeros(passport.image_dimension + passport.record_dimension, dtype=np.float32)
-    if query.image is not None:
-        vector[: passport.image_dimension] = query.weights.image * query.image
+    if picture is not None:
+        vector[: passport.image_dimension] = query.weights.image * picture
     if query.record is not None:
         vector[passport.image_dimension :] = query.weights.record * query.record
     return vector

@@ -52,7 +52,7 @@ class DecodeProcess:
 
     def decode(
         self, kind: str, content: bytes, limits: DecodeLimits, *, timeout_s: float | None
-    ) -> DecodedFrame:
+    ) -> tuple[DecodedFrame, ...]:
         """Decode one picture in the child.
 
         Parameters
@@ -68,8 +68,8 @@ class DecodeProcess:
 
         Returns
         -------
-        DecodedFrame
-            The key frame.
+        tuple of DecodedFrame
+            The key frame; of a stack of slices the key slices, the middle one first.
 
         Raises
         ------
@@ -91,7 +91,7 @@ class DecodeProcess:
             header, payload = self._exchange(kind, content, limits, until_s)
         finally:
             self._lock.release()
-        return _frame_from(header, payload)
+        return _frames_from(header, payload)
 
     def _exchange(
         self, kind: str, content: bytes, limits: DecodeLimits, until_s: float | None
@@ -187,15 +187,22 @@ def _child_environment() -> dict[str, str]:
     }
 
 
-def _frame_from(header: dict[str, Any], payload: bytearray) -> DecodedFrame:
+def _frames_from(header: dict[str, Any], payload: bytearray) -> tuple[DecodedFrame, ...]:
     if "reason" in header:
         raise CdsError(Reason(header["reason"]), str(header["sentence"]))
     try:
-        rows, columns = (int(n) for n in header["shape"])
-        pixels = np.frombuffer(payload, dtype=np.float32).reshape(rows, columns)
-        return DecodedFrame(pixels, FrameAttributes.from_json(header["attributes"]))
+        frames, start = [], 0
+        for described in header["frames"]:
+            rows, columns = (int(n) for n in described["shape"])
+            pixels = np.frombuffer(payload, np.float32, count=rows * columns, offset=start)
+            attributes = FrameAttributes.from_json(described["attributes"])
+            frames.append(DecodedFrame(pixels.reshape(rows, columns), attributes))
+            start += pixels.nbytes
     except (KeyError, TypeError, ValueError) as error:
         raise CdsError(Reason.IMAGE_UNREADABLE, UNREADABLE) from error
+    if not frames or start != len(payload):
+        raise CdsError(Reason.IMAGE_UNREADABLE, UNREADABLE)
+    return tuple(frames)
 
 
 SHARED_PROCESS = DecodeProcess()

@@ -16,12 +16,15 @@ from typing import Any
 import numpy as np
 
 from cds.adapters.decode_wire import WireClosedError, receive_message, send_message
-from cds.adapters.dicom_decoding import UNREADABLE, DecodeLimits, decoded_frame
+from cds.adapters.dicom_attributes import DecodedFrame
+from cds.adapters.dicom_decoding import UNREADABLE, DecodeLimits, decoded_frames
 from cds.adapters.picture_decoding import decoded_picture
 from cds.domain.errors import CdsError, Reason
 
 OPEN_FILES = 32
 CPU_HEADROOM_S = 5
+
+Buffer = bytes | memoryview
 
 
 def serve(
@@ -50,21 +53,29 @@ def serve(
         send_message(channel, reply, payload)
 
 
-def answer(header: dict[str, Any], content: bytes) -> tuple[dict[str, Any], memoryview]:
+def answer(header: dict[str, Any], content: bytes) -> tuple[dict[str, Any], Buffer]:
     """Decode one picture; whatever goes wrong becomes a reason."""
     try:
         limits = DecodeLimits(**header["limits"])
         if header["kind"] == "dicom":
-            frame = decoded_frame(content, limits)
+            frames = decoded_frames(content, limits)
         else:
-            frame = decoded_picture(content, limits)
+            frames = (decoded_picture(content, limits),)
+        del content
+        return {"frames": [_described(frame) for frame in frames]}, _raw(frames)
     except CdsError as error:
         return {"reason": error.reason.value, "sentence": error.sentence}, memoryview(b"")
     except Exception:  # noqa: BLE001  # outermost boundary of this process
         return {"reason": Reason.IMAGE_UNREADABLE.value, "sentence": UNREADABLE}, memoryview(b"")
-    rows, columns = frame.pixels.shape
-    reply = {"shape": [rows, columns], "attributes": frame.attributes.to_json()}
-    return reply, np.ascontiguousarray(frame.pixels).data.cast("B")
+
+
+def _described(frame: DecodedFrame) -> dict[str, Any]:
+    return {"shape": list(frame.pixels.shape), "attributes": frame.attributes.to_json()}
+
+
+def _raw(frames: tuple[DecodedFrame, ...]) -> Buffer:
+    views = [np.ascontiguousarray(frame.pixels).data.cast("B") for frame in frames]
+    return views[0] if len(views) == 1 else b"".join(views)
 
 
 def confine(limits: DecodeLimits) -> None:

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cds.domain.dates import PartialDate
+from cds.domain.key_slices import SlicePlace
 from cds.domain.pixels import PictureIdentity, PixelFrame
 
 if TYPE_CHECKING:
@@ -42,6 +43,7 @@ class FrameAttributes:
     sex: str | None = None
     study_instance_uid: str | None = None
     accession_number: str | None = None
+    slice_place: SlicePlace | None = None
 
     def __repr__(self) -> str:
         return "FrameAttributes(<redacted>)"
@@ -56,13 +58,20 @@ class FrameAttributes:
 
         Raises
         ------
-        TypeError
-            If a field is unknown or missing.
+        TypeError, ValueError
+            If a field is unknown, missing or out of range.
 
         """
         spacing = value.get("pixel_spacing_mm")
         pair = (float(spacing[0]), float(spacing[1])) if spacing else None
-        return cls(**{**value, "pixel_spacing_mm": pair})
+        place = value.get("slice_place")
+        return cls(
+            **{
+                **value,
+                "pixel_spacing_mm": pair,
+                "slice_place": SlicePlace(**place) if place else None,
+            }
+        )
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -95,10 +104,13 @@ class DecodedFrame:
             n_frames=said.n_frames,
             identity=identity,
             pixel_spacing_mm=said.pixel_spacing_mm,
+            slice_place=said.slice_place,
         )
 
 
-def attributes_of(dataset: Dataset, frame_index: int, n_frames: int) -> FrameAttributes:
+def attributes_of(
+    dataset: Dataset, frame_index: int, n_frames: int, slice_place: SlicePlace | None = None
+) -> FrameAttributes:
     """Read the attributes of a frame; an absent or empty element is None."""
     sex = _text(dataset, "PatientSex", upper=True)
     return FrameAttributes(
@@ -118,6 +130,7 @@ def attributes_of(dataset: Dataset, frame_index: int, n_frames: int) -> FrameAtt
         sex=sex if sex in {"M", "F", "O"} else None,
         study_instance_uid=_text(dataset, "StudyInstanceUID"),
         accession_number=_text(dataset, "AccessionNumber"),
+        slice_place=slice_place,
     )
 
 

@@ -19,6 +19,7 @@ from pydicom.pixels.utils import pixel_array
 
 from cds.adapters.dicom_attributes import DecodedFrame, attributes_of
 from cds.adapters.dicom_codecs import register, sign_extended
+from cds.adapters.dicom_frames import compared_frames
 from cds.adapters.dicom_pixels import luminance, shown_from_stored
 from cds.domain.errors import CdsError, Reason
 
@@ -91,7 +92,12 @@ DEFAULT_LIMITS = DecodeLimits()
 
 
 def decoded_frame(content: bytes, limits: DecodeLimits) -> DecodedFrame:
-    """Decode the key frame of a DICOM object.
+    """Decode the key frame of a DICOM object: the first of `decoded_frames`."""
+    return decoded_frames(content, limits)[0]
+
+
+def decoded_frames(content: bytes, limits: DecodeLimits) -> tuple[DecodedFrame, ...]:
+    """Decode the frames of a DICOM object that are compared.
 
     Parameters
     ----------
@@ -102,8 +108,9 @@ def decoded_frame(content: bytes, limits: DecodeLimits) -> DecodedFrame:
 
     Returns
     -------
-    DecodedFrame
-        The key frame: the only one, or the middle one of several.
+    tuple of DecodedFrame
+        The only one, or the middle one of several; of a stack of CT or MR slices the key slices,
+        the middle one first, as far as all of them together stay within `limits.max_frame_px`.
 
     Raises
     ------
@@ -122,23 +129,30 @@ def decoded_frame(content: bytes, limits: DecodeLimits) -> DecodedFrame:
             raise CdsError(Reason.IMAGE_UNREADABLE, UNREADABLE) from error
 
 
-def _decoded(content: bytes, limits: DecodeLimits) -> DecodedFrame:
+def _decoded(content: bytes, limits: DecodeLimits) -> tuple[DecodedFrame, ...]:
     dataset = _parsed(content, limits)
     _refuse_what_is_no_picture(dataset)
     n_frames = _checked_frames(dataset, limits)
     register()
-    key_index = n_frames // 2
-    stored = _stored_pixels(dataset, key_index)
-    if stored.ndim == 3:
-        bits = 8 * stored.dtype.itemsize
-        if dataset.PhotometricInterpretation != "PALETTE COLOR":
-            bits = int(dataset.BitsStored)
-        shown = luminance(stored, white=2**bits - 1)
-    elif stored.ndim == 2:
-        shown = shown_from_stored(stored, dataset, key_index)
-    else:
+    n_affordable = max(1, limits.max_frame_px // (int(dataset.Rows) * int(dataset.Columns)))
+    return tuple(
+        DecodedFrame(
+            _shown(dataset, frame_index), attributes_of(dataset, frame_index, n_frames, place)
+        )
+        for frame_index, place in compared_frames(dataset, n_frames)[:n_affordable]
+    )
+
+
+def _shown(dataset: pydicom.Dataset, frame_index: int) -> NDArray[np.float32]:
+    stored = _stored_pixels(dataset, frame_index)
+    if stored.ndim == 2:
+        return shown_from_stored(stored, dataset, frame_index)
+    if stored.ndim != 3:
         raise _unsupported("Its samples are neither grey nor colour.")
-    return DecodedFrame(shown, attributes_of(dataset, key_index, n_frames))
+    bits = 8 * stored.dtype.itemsize
+    if dataset.PhotometricInterpretation != "PALETTE COLOR":
+        bits = int(dataset.BitsStored)
+    return luminance(stored, white=2**bits - 1)
 
 
 def _parsed(content: bytes, limits: DecodeLimits) -> pydicom.Dataset:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hashlib import sha256
 
 from cds.adapters.decode_process import SHARED_PROCESS
-from cds.adapters.dicom_decoding import DEFAULT_LIMITS, DecodeLimits, decoded_frame
+from cds.adapters.dicom_decoding import DEFAULT_LIMITS, DecodeLimits, decoded_frames
 from cds.adapters.picture_decoding import decoded_picture
 from cds.domain.pixels import PixelFrame
 
@@ -22,10 +22,11 @@ def frames_from_dicom(
     timeout_s: float | None = None,
     isolate: bool = True,
 ) -> tuple[PixelFrame, ...]:
-    """Read the frame to compare from a DICOM object.
+    """Read the frames to compare from a DICOM object.
 
     Modality LUT, VOI LUT or window, MONOCHROME1 and padding are applied; colour becomes luminance;
-    of several frames the middle one is taken and `n_frames` says how many there were.
+    of several frames the middle one is taken and `n_frames` says how many there were; of a stack of
+    CT or MR slices the key slices are (see `cds.domain.key_slices`).
 
     Parameters
     ----------
@@ -41,7 +42,7 @@ def frames_from_dicom(
     Returns
     -------
     tuple of PixelFrame
-        One frame.
+        One frame, or the key slices of a stack, the middle one first.
 
     Raises
     ------
@@ -52,10 +53,11 @@ def frames_from_dicom(
 
     """
     if isolate:
-        frame = SHARED_PROCESS.decode("dicom", content, limits, timeout_s=timeout_s)
+        frames = SHARED_PROCESS.decode("dicom", content, limits, timeout_s=timeout_s)
     else:
-        frame = decoded_frame(content, limits)
-    return (frame.to_pixel_frame(sha256(content).hexdigest()),)
+        frames = decoded_frames(content, limits)
+    digest = sha256(content).hexdigest()
+    return tuple(frame.to_pixel_frame(digest) for frame in frames)
 
 
 def frames_from_picture(
@@ -87,7 +89,7 @@ def frames_from_picture(
 
     """
     if isolate:
-        frame = SHARED_PROCESS.decode("picture", content, limits, timeout_s=timeout_s)
+        (frame,) = SHARED_PROCESS.decode("picture", content, limits, timeout_s=timeout_s)
     else:
         frame = decoded_picture(content, limits)
     return (frame.to_pixel_frame(sha256(content).hexdigest()),)
@@ -112,7 +114,7 @@ def frames_from_file(
     Returns
     -------
     tuple of PixelFrame
-        One frame.
+        As `frames_from_dicom`.
 
     Raises
     ------

@@ -15,11 +15,9 @@ from cds.adapters.dicom_files import frames_from_dicom
 from cds.adapters.instance_selection import (
     InstanceRecord,
     SeriesRecord,
-    chosen_instances,
-    chosen_series,
     frontal_first,
-    is_film,
-    position_along_normal,
+    placed,
+    wanted_instances,
 )
 from cds.domain.errors import CdsError, Reason
 
@@ -27,6 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from cds.adapters.dicomweb_service import FrameDecoder
+    from cds.domain.key_slices import SlicePlace
     from cds.domain.pixels import PixelFrame
     from cds.domain.study import StudyRef
     from cds.ports import Deadline, FhirAccess
@@ -46,6 +45,7 @@ _HEADER_TAGS = [
     "ImageType",
     "ImagePositionPatient",
     "ImageOrientationPatient",
+    "NumberOfFrames",
 ]
 
 
@@ -61,9 +61,9 @@ class _Stored:
         value = self.header.get(keyword)
         return None if value is None else int(value)
 
-    def numbers(self, keyword: str) -> Sequence[float] | None:
+    def numbers(self, keyword: str) -> tuple[float, ...] | None:
         value = self.header.get(keyword)
-        return [float(v) for v in value] if value else None
+        return tuple(float(v) for v in value) if value else None
 
 
 class DicomFolderSource:
@@ -113,9 +113,10 @@ class DicomFolderSource:
         stored = _of_study(self._stored(), study, patient_id_value)
         frames: list[PixelFrame] = []
         refusals: list[CdsError] = []
-        for one in _chosen(stored, study.modality):
+        for one, place in _chosen(stored, study.modality):
             try:
-                frames.extend(self._decode(one.path.read_bytes(), timeout_s=deadline.remaining_s()))
+                decoded = self._decode(one.path.read_bytes(), timeout_s=deadline.remaining_s())
+                frames.extend(placed(decoded, place))
             except CdsError as error:
                 if error.reason is Reason.DEADLINE:
                     raise
@@ -158,21 +159,26 @@ def _of_study(
     return tuple(found)
 
 
-def _chosen(stored: Sequence[_Stored], modality: str | None) -> tuple[_Stored, ...]:
-    by_series: dict[str, list[_Stored]] = {}
+def _chosen(
+    stored: Sequence[_Stored], modality: str | None
+) -> tuple[tuple[_Stored, SlicePlace | None], ...]:
+    by_series: dict[str, dict[str, _Stored]] = {}
     for one in stored:
-        by_series.setdefault(one.text("SeriesInstanceUID") or "", []).append(one)
-    series = chosen_series([_series(uid, found) for uid, found in by_series.items()], modality)
-    by_uid = {
-        one.text("SOPInstanceUID") or "": one
-        for record in series
-        for one in by_series[record.series_instance_uid]
-    }
-    records = [_instance(uid, one) for uid, one in by_uid.items()]
-    chosen = chosen_instances(records, of_films=any(map(is_film, series)))
+        of_series = by_series.setdefault(one.text("SeriesInstanceUID") or "", {})
+        of_series[one.text("SOPInstanceUID") or ""] = one
+    chosen = wanted_instances(
+        [_series(uid, list(found.values())) for uid, found in by_series.items()],
+        modality,
+        lambda series: [
+            _instance(uid, one) for uid, one in by_series[series.series_instance_uid].items()
+        ],
+    )
     if not chosen:
         raise CdsError(Reason.IMAGE_UNSUPPORTED, "The study holds no picture of a supported kind.")
-    return tuple(by_uid[record.sop_instance_uid] for record in chosen)
+    return tuple(
+        (by_series[record.series_instance_uid][record.sop_instance_uid], record.place)
+        for record in chosen
+    )
 
 
 def _series(uid: str, stored: Sequence[_Stored]) -> SeriesRecord:
@@ -194,7 +200,7 @@ def _instance(uid: str, stored: _Stored) -> InstanceRecord:
         instance_number=stored.number("InstanceNumber"),
         view_position=stored.text("ViewPosition"),
         image_type=tuple(str(v).upper() for v in stored.header.get("ImageType") or ()),
-        position_mm=position_along_normal(
-            stored.numbers("ImagePositionPatient"), stored.numbers("ImageOrientationPatient")
-        ),
+        position=stored.numbers("ImagePositionPatient"),
+        orientation=stored.numbers("ImageOrientationPatient"),
+        n_frames=stored.number("NumberOfFrames"),
     )

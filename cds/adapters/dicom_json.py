@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
-from cds.adapters.instance_selection import InstanceRecord, SeriesRecord, position_along_normal
+from cds.adapters.instance_selection import InstanceRecord, SeriesRecord, wanted_instances
 
 UID = re.compile(r"[0-9][0-9.]{0,63}")  # it becomes part of a URL (PS3.5 section 9.1)
 
@@ -41,12 +42,45 @@ def instances_from_json(answers: list[Any], series_instance_uid: str) -> tuple[I
             instance_number=number(answer, "00200013"),
             view_position=text(answer, "00185101"),
             image_type=tuple(str(v).upper() for v in values(answer, "00080008")),
-            position_mm=position_along_normal(
-                _numbers(answer, "00200032"), _numbers(answer, "00200037")
-            ),
+            position=_numbers(answer, "00200032"),
+            orientation=_numbers(answer, "00200037"),
+            n_frames=number(answer, "00280008"),
         )
         for answer in answers
         if (uid := uid_at(answer, "00080018"))
+    )
+
+
+def wanted_from_metadata(metadata: list[Any], modality: str | None) -> tuple[InstanceRecord, ...]:
+    """Return the instances of a study to fetch, from the metadata of all of them.
+
+    Parameters
+    ----------
+    metadata
+        What ``/studies/{S}/metadata`` answers (PS3.18 10.4.1.1.2): one dataset per instance.
+    modality
+        What the record calls the study.
+
+    Returns
+    -------
+    tuple of InstanceRecord
+        As `wanted_instances`: the same rule as for a query.
+
+    """
+    by_series: dict[str, list[Any]] = {}
+    for answer in metadata:
+        if uid := uid_at(answer, "0020000E"):
+            by_series.setdefault(uid, []).append(answer)
+    series = [
+        replace(series_from_json([answers[0]])[0], n_instances=len(answers))
+        for answers in by_series.values()
+    ]
+    return wanted_instances(
+        series,
+        modality,
+        lambda one: instances_from_json(
+            by_series[one.series_instance_uid], one.series_instance_uid
+        ),
     )
 
 
@@ -78,8 +112,8 @@ def uid_at(answer: object, tag: str) -> str | None:
     return written if written is not None and UID.fullmatch(written) else None
 
 
-def _numbers(answer: object, tag: str) -> list[float] | None:
+def _numbers(answer: object, tag: str) -> tuple[float, ...] | None:
     try:
-        return [float(v) for v in values(answer, tag)] or None
+        return tuple(float(v) for v in values(answer, tag)) or None
     except (TypeError, ValueError):
         return None

@@ -8,16 +8,16 @@ from typing import TYPE_CHECKING, Any, Protocol
 from dicomweb_client import DICOMwebClient
 
 from cds.adapters import dicom_json
+from cds.adapters.dicom_objects import PEER_NAME, retrieved_object
 from cds.adapters.egress import EgressClient
 from cds.adapters.egress_session import BoundCredential
 from cds.adapters.instance_selection import (
     InstanceRecord,
-    chosen_instances,
-    chosen_series,
+    SeriesRecord,
     frontal_first,
-    is_film,
+    placed,
+    wanted_instances,
 )
-from cds.adapters.multipart_related import parts_of
 from cds.domain.errors import CdsError, Reason
 from cds.ports import Deadline
 
@@ -27,13 +27,9 @@ if TYPE_CHECKING:
     from cds.domain.pixels import PixelFrame
     from cds.domain.study import StudyRef
 
-PEER_NAME = "The PACS"  # an EHR may serve DICOMweb from its own origin
 MAX_SEARCH_BYTES = 8 * 1024 * 1024
-MAX_INSTANCE_BYTES = 128 * 1024 * 1024
 MAX_STUDIES = 10
-# As stored: the PACS need not transcode, and what it cannot decode we can.
-ACCEPT_DICOM = 'multipart/related; type="application/dicom"; transfer-syntax=*'
-_INSTANCE_FIELDS = ("00080008", "00185101", "00200032", "00200037")
+INSTANCE_FIELDS = ("00080008", "00185101", "00200032", "00200037", "00280008")
 
 
 class FrameDecoder(Protocol):
@@ -57,7 +53,7 @@ class DicomwebService:
     def frames(
         self, study: StudyRef, patient_id_value: str | None, issuer: str | None
     ) -> tuple[PixelFrame, ...]:
-        """Return the frames of a study to compare, frontal views first.
+        """Return the frames of a study to compare: frontal views, or the middle slice, first.
 
         Raises
         ------
@@ -84,7 +80,7 @@ class DicomwebService:
                 refusals.append(error)
         if not frames:
             raise refusals[0]
-        return frontal_first(frames)
+        return frontal_first(frames)  # stable: key slices stay in their order
 
     def _chosen(self, study_uid: str, modality: str | None) -> tuple[InstanceRecord, ...]:
         searcher = self._searcher()
@@ -93,19 +89,18 @@ class DicomwebService:
         )
         if not found:
             raise CdsError(Reason.NO_IMAGING, "The PACS does not know this study.")
-        series = chosen_series(found, modality)
-        instances: list[InstanceRecord] = []
-        for one in series:
-            uid = one.series_instance_uid
+
+        def instances_of(one: SeriesRecord) -> tuple[InstanceRecord, ...]:
             answers = _searched(
-                lambda uid=uid: searcher.search_for_instances(  # type: ignore[misc]  # bound now
+                lambda: searcher.search_for_instances(
                     study_instance_uid=study_uid,
-                    series_instance_uid=uid,
-                    fields=_INSTANCE_FIELDS,
+                    series_instance_uid=one.series_instance_uid,
+                    fields=INSTANCE_FIELDS,
                 )
             )
-            instances.extend(dicom_json.instances_from_json(answers, uid))
-        chosen = chosen_instances(instances, of_films=any(map(is_film, series)))
+            return dicom_json.instances_from_json(answers, one.series_instance_uid)
+
+        chosen = wanted_instances(found, modality, instances_of)
         if not chosen:
             raise CdsError(
                 Reason.IMAGE_UNSUPPORTED, "The study holds no picture of a supported kind."
@@ -144,20 +139,10 @@ class DicomwebService:
             f"{self.root}/studies/{study_uid}/series/{instance.series_instance_uid}"
             f"/instances/{instance.sop_instance_uid}"
         )
-        response = self.client.get(
-            url,
-            deadline=self.deadline,
-            headers={"Accept": ACCEPT_DICOM},
-            credential=self.credential,
-            max_bytes=MAX_INSTANCE_BYTES,
-            peer_name=PEER_NAME,
+        content = retrieved_object(
+            self.client, url, deadline=self.deadline, credential=self.credential
         )
-        parts = parts_of(response.body, response.headers.get("Content-Type", ""))
-        if len(parts) != 1:
-            raise CdsError(
-                Reason.UPSTREAM_FAILED, f"The PACS answered {len(parts)} instances instead of one."
-            )
-        frames = self.decode(parts[0], timeout_s=self.deadline.remaining_s())
+        frames = self.decode(content, timeout_s=self.deadline.remaining_s())
         for frame in frames:
             if (
                 frame.identity.study_instance_uid != study_uid
@@ -168,7 +153,7 @@ class DicomwebService:
                     "The PACS answered with another study or instance. Tell the PACS team.",
                     fields="study UID",
                 )
-        return frames
+        return placed(frames, instance.place)
 
     def _searcher(self) -> Any:  # noqa: ANN401  # dicomweb-client ships no types
         session = self.client.session(

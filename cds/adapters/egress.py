@@ -139,7 +139,8 @@ class EgressClient:
         ------
         CdsError
             EGRESS_REFUSED, DEADLINE, NOT_FOUND (404, 410), UPSTREAM_REFUSED (401, 403) or
-            UPSTREAM_FAILED, with the fact ``status`` where there was one.
+            UPSTREAM_FAILED, with the fact ``status`` where there was one, ``retry_after_s`` where a
+            429 or 503 asks to wait, and ``max_bytes`` where the body was larger than that.
 
         """
         session = self.session(

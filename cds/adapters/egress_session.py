@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from io import BytesIO
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +16,7 @@ from urllib3.exceptions import HTTPError
 
 from cds.adapters.egress_policy import EgressPolicy, Origin
 from cds.adapters.egress_transport import was_cut
+from cds.adapters.retry_after import retry_after_s
 from cds.domain.errors import CdsError, Reason
 from cds.domain.secrecy import SecretText
 from cds.ports import Deadline
@@ -157,18 +159,27 @@ class EgressSession(requests.Session):
                 raise CdsError(
                     Reason.UPSTREAM_FAILED, f"{peer} answered in an encoding not asked for."
                 )
+            stated = response.headers.get("Content-Length", "")
+            if stated.isdecimal() and int(stated) > self._bounds.max_bytes:
+                raise self._too_large(peer, n_read_bytes=0)
             while chunk := raw.read(CHUNK_BYTES):
                 content += chunk
                 if len(content) > self._bounds.max_bytes:
-                    raise CdsError(
-                        Reason.UPSTREAM_FAILED, f"{peer} answered with more than was allowed."
-                    )
+                    raise self._too_large(peer, n_read_bytes=len(content))
         finally:
             is_cut = was_cut(raw)
             raw.close()
         if is_cut:
             raise CdsError(Reason.DEADLINE, f"{peer} did not answer in time.")
         return bytes(content)
+
+    def _too_large(self, peer: str, *, n_read_bytes: int) -> CdsError:
+        return CdsError(
+            Reason.UPSTREAM_FAILED,
+            f"{peer} answered with more than was allowed.",
+            max_bytes=self._bounds.max_bytes,
+            n_read_bytes=n_read_bytes,
+        )
 
     def _check_status(self, response: requests.Response, peer: str) -> None:
         status = response.status_code
@@ -188,7 +199,9 @@ class EgressSession(requests.Session):
             raise CdsError(
                 Reason.NOT_FOUND, f"{peer} does not know what was asked for.", status=status
             )
-        raise CdsError(Reason.UPSTREAM_FAILED, f"{peer} answered {status}.", status=status)
+        wait_s = retry_after_s(response.headers, now=datetime.now(UTC))
+        asked = {"retry_after_s": wait_s} if status in {429, 503} and wait_s is not None else {}
+        raise CdsError(Reason.UPSTREAM_FAILED, f"{peer} answered {status}.", status=status, **asked)
 
     def _failure(self, error: Exception, peer: str) -> CdsError:
         if self._is_over():

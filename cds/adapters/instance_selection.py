@@ -1,17 +1,16 @@
-"""Which series and instances of a study are worth fetching: two films or one slice, never all."""
+"""Which series and instances of a study are worth fetching: two films or key slices, never all."""
 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from cds.domain.case import ViewGroup
+from cds.domain.key_slices import SlicePlace, SliceRecord, key_slices
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from cds.domain.pixels import PixelFrame
 
@@ -21,10 +20,17 @@ NOT_PICTURES = frozenset(
 )
 MAX_FILMS = 2
 MAX_FILM_SERIES = 3
+MAX_SLICE_SERIES = 3  # looked into, the best first, until one holds slices to compare
 FRONTAL = frozenset({ViewGroup.PA, ViewGroup.AP, ViewGroup.FRONTAL})
 SECONDARY_CAPTURE = "1.2.840.10008.5.1.4.1.1.7"  # and its multi-frame kinds below it
 _PLANNING = re.compile(
     r"scout|locali[sz]er|topogram|surview|survey|calibration|dose", re.IGNORECASE
+)
+_AXIAL = re.compile(r"\b(?:ax|axial|tra|trans|transversal|transverse)\b", re.IGNORECASE)
+_OTHER_PLANE = re.compile(r"\b(?:cor|coronal|sag|sagittal|obl|oblique)\b", re.IGNORECASE)
+# Values of Image Type that name what was computed from slices, not measured (PS3.3 C.7.6.1.1.2).
+_COMPUTED = frozenset(
+    {"LOCALIZER", "PROJECTION IMAGE", "MIP", "MPR", "REFORMATTED", "SCREEN SAVE", "CSA REPORT"}
 )
 
 
@@ -45,8 +51,12 @@ class InstanceRecord:
 
     Attributes
     ----------
-    position_mm
-        Along the normal of the slices; None where it is not known.
+    position, orientation
+        Image Position and Image Orientation (Patient); None where not given.
+    n_frames
+        Of a multi-frame object.
+    place
+        Which slice of how many this is, once it was chosen.
 
     """
 
@@ -56,7 +66,10 @@ class InstanceRecord:
     instance_number: int | None = None
     view_position: str | None = None
     image_type: tuple[str, ...] = ()
-    position_mm: float | None = None
+    position: tuple[float, ...] | None = None
+    orientation: tuple[float, ...] | None = None
+    n_frames: int | None = None
+    place: SlicePlace | None = None
 
 
 def is_film(series: SeriesRecord) -> bool:
@@ -77,8 +90,10 @@ def chosen_series(series: Sequence[SeriesRecord], modality: str | None) -> tuple
     Returns
     -------
     tuple of SeriesRecord
-        A few series of films (each view may be one of its own), or the largest series of slices
-        that is no planning view. Empty if the study holds no pictures.
+        A few series of films (each view may be one of its own), all to be looked into; or a few of
+        slices, to be looked into one after the other: no planning view unless there is nothing
+        else, axial before coronal and sagittal by what the description says, then the one with most
+        slices. Contrast does not count. Empty if the study holds no pictures.
 
     """
     pictures = [s for s in series if s.modality not in NOT_PICTURES]
@@ -88,15 +103,52 @@ def chosen_series(series: Sequence[SeriesRecord], modality: str | None) -> tuple
     if films:
         films.sort(key=lambda s: (s.series_number is None, s.series_number or 0))
         return tuple(films[:MAX_FILM_SERIES])
-    diagnostic = [s for s in of_kind if not _PLANNING.search(s.description or "")] or of_kind
-    diagnostic.sort(key=lambda s: (-(s.n_instances or 0), s.series_number or 0))
-    return tuple(diagnostic[:1])
+    of_kind = [s for s in of_kind if not _PLANNING.search(s.description or "")] or of_kind
+    of_kind.sort(key=_slices_first)
+    return tuple(of_kind[:MAX_SLICE_SERIES])
+
+
+def wanted_instances(
+    series: Sequence[SeriesRecord],
+    modality: str | None,
+    instances_of: Callable[[SeriesRecord], Sequence[InstanceRecord]],
+) -> tuple[InstanceRecord, ...]:
+    """Return the instances of a study to fetch; the one rule for queries, folders and imports.
+
+    Parameters
+    ----------
+    series
+        Of one study.
+    modality
+        What the record calls the study.
+    instances_of
+        Returns the instances of a series; asked only for series that may be chosen.
+
+    Returns
+    -------
+    tuple of InstanceRecord
+        At most two films, frontal first; or at most five key slices of one series, the middle one
+        first, each with its place. Empty if there is nothing to compare.
+
+    """
+    candidates = chosen_series(series, modality)
+    if any(map(is_film, candidates)):
+        films = [i for one in candidates for i in instances_of(one)]
+        return chosen_instances(films, of_films=True)
+    computed: tuple[InstanceRecord, ...] = ()
+    for one in candidates:
+        instances = [i for i in instances_of(one) if not _is_secondary(i)]
+        measured = [i for i in instances if i.image_type[:1] != ("DERIVED",)]
+        if chosen := chosen_instances(measured, of_films=False):
+            return chosen
+        computed = computed or chosen_instances(instances, of_films=False)
+    return computed
 
 
 def chosen_instances(
     instances: Sequence[InstanceRecord], *, of_films: bool
 ) -> tuple[InstanceRecord, ...]:
-    """Return the instances to fetch: at most two films, frontal first, or the middle slice.
+    """Return the instances of the chosen series to fetch: two films at most, or key slices.
 
     Secondary captures and planning views are left out: screenshots are no picture of the patient.
 
@@ -109,18 +161,32 @@ def chosen_instances(
 
     """
     usable = [i for i in instances if not _is_secondary(i) and "LOCALIZER" not in i.image_type]
-    if not usable:
-        return ()
-    if of_films:
-        not_lateral = [i for i in usable if _view(i) is not ViewGroup.LATERAL] or usable
-        not_lateral.sort(key=lambda i: (_view(i) not in FRONTAL, i.instance_number or 0))
-        n_frontal = sum(_view(i) in FRONTAL for i in not_lateral)
-        return tuple(not_lateral[: min(MAX_FILMS, n_frontal or MAX_FILMS)])
-    if all(i.position_mm is not None for i in usable):
-        usable.sort(key=lambda i: i.position_mm or 0.0)
-    else:
-        usable.sort(key=lambda i: (i.instance_number or 0, i.sop_instance_uid))
-    return (usable[len(usable) // 2],)
+    return _frontal_films(usable) if of_films else _key_slices(usable)
+
+
+def _frontal_films(usable: Sequence[InstanceRecord]) -> tuple[InstanceRecord, ...]:
+    not_lateral = [i for i in usable if _view(i) is not ViewGroup.LATERAL] or usable
+    not_lateral.sort(key=lambda i: (_view(i) not in FRONTAL, i.instance_number or 0))
+    n_frontal = sum(_view(i) in FRONTAL for i in not_lateral)
+    return tuple(not_lateral[: min(MAX_FILMS, n_frontal or MAX_FILMS)])
+
+
+def _key_slices(slices: Sequence[InstanceRecord]) -> tuple[InstanceRecord, ...]:
+    """Return the key slices of a series, the middle one first.
+
+    A multi-frame object holds a series of its own: the one with most frames is taken, and its key
+    frames are chosen when it is decoded.
+    """
+    usable = [i for i in slices if not _COMPUTED & set(i.image_type)]
+    stacks = [i for i in usable if (i.n_frames or 1) > 1]
+    if stacks:
+        stacks.sort(key=lambda i: (-(i.n_frames or 1), i.instance_number or 0, i.sop_instance_uid))
+        return (stacks[0],)
+    by_uid = {i.sop_instance_uid: i for i in usable}
+    records = [
+        SliceRecord(uid, i.instance_number, i.position, i.orientation) for uid, i in by_uid.items()
+    ]
+    return tuple(replace(by_uid[s.key], place=s.place) for s in key_slices(records))
 
 
 def frontal_first(frames: Sequence[PixelFrame]) -> tuple[PixelFrame, ...]:
@@ -132,33 +198,18 @@ def frontal_first(frames: Sequence[PixelFrame]) -> tuple[PixelFrame, ...]:
     return tuple(sorted(frames, key=is_behind))
 
 
-def position_along_normal(
-    position: Sequence[float] | None, orientation: Sequence[float] | None
-) -> float | None:
-    """Return where a slice lies along its normal, in millimetres.
+def placed(frames: Sequence[PixelFrame], place: SlicePlace | None) -> tuple[PixelFrame, ...]:
+    """Return the frames of one instance with its place in its series; a stack's have their own."""
+    return tuple(
+        frame if place is None or frame.slice_place else replace(frame, slice_place=place)
+        for frame in frames
+    )
 
-    Parameters
-    ----------
-    position
-        Image Position (Patient) (0020,0032), ``(x, y, z)`` in millimetres.
-    orientation
-        Image Orientation (Patient) (0020,0037), row then column direction.
 
-    References
-    ----------
-    DICOM PS3.3 C.7.6.2.1.1.
-
-    Examples
-    --------
-    >>> position_along_normal((0, 0, 12.5), (1, 0, 0, 0, 1, 0))
-    12.5
-
-    """
-    if position is None or orientation is None or len(position) != 3 or len(orientation) != 6:
-        return None
-    normal = np.cross(np.asarray(orientation[:3], float), np.asarray(orientation[3:], float))
-    along = float(np.dot(np.asarray(position, float), normal))
-    return along if np.isfinite(along) else None
+def _slices_first(series: SeriesRecord) -> tuple[int, int, int, str]:
+    said = series.description or ""
+    plane = 0 if _AXIAL.search(said) else 2 if _OTHER_PLANE.search(said) else 1
+    return plane, -(series.n_instances or 0), series.series_number or 0, series.series_instance_uid
 
 
 def _view(instance: InstanceRecord) -> ViewGroup:

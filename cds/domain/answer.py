@@ -13,9 +13,12 @@ from cds.domain.case import AgeGroup, ViewGroup
 from cds.domain.errors import CdsError
 from cds.domain.facts import SharedFact
 from cds.domain.film import FilmFacts
+from cds.domain.fitness import compared_frames, is_sliced
 from cds.domain.generation import comparable_modalities
+from cds.domain.key_slices import SLICED
 from cds.domain.outcome_terms import NOT_COUNTED, NUMBERS, event_phrase_of_one
 from cds.domain.perceptual_hash import perceptual_hash
+from cds.domain.pixels import PixelFrame
 from cds.domain.priority import suggested_priority
 from cds.domain.query import CaseQuery, Eligibility
 from cds.domain.ranking import Hit, Ranking
@@ -23,8 +26,8 @@ from cds.domain.report import AnswerState, CaseReport, Neighbor, ReportVersions
 from cds.domain.study import StudyRef
 
 _NAMESPACE = uuid.UUID("6f1c1c5e-1f0b-5c57-9b0e-0d6c6a9f8f11")
-_SLICED = frozenset({"CT", "MR"})
 NOTHING_SIMILAR = "no past case is similar enough"
+ONLY_SLICES = "only a few slices were compared"
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +52,7 @@ def input_hash(query: CaseQuery, film: FilmFacts, setting: Setting) -> str:
         "patient_id": _patient_id(query),
         "identifiers": sorted(query.identifiers()),
         "study": _study_facts(query.study),
-        "pictures": [frame.content_sha256 for frame in query.frames],
+        "pictures": [_picture_digest(frame) for frame in query.frames],
         "age": film.facts.age_years,
         "sex": film.facts.sex,
         "measurements": [
@@ -69,6 +72,14 @@ def input_hash(query: CaseQuery, film: FilmFacts, setting: Setting) -> str:
         ],
     }
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+def _picture_digest(frame: PixelFrame) -> str:
+    """Return what tells a picture apart: its bytes, and for a slice its frame and place."""
+    place = frame.slice_place
+    if place is None:
+        return frame.content_sha256
+    return f"{frame.content_sha256} {frame.frame_number} {place.number}/{place.n_slices}"
 
 
 def _study_facts(study: StudyRef | None) -> list[object] | None:
@@ -148,7 +159,7 @@ def compared_report(
             query,
             film,
             setting,
-            not_assessed_because=None if comparable else NOTHING_SIMILAR,
+            not_assessed_because=_because(query) if comparable else NOTHING_SIMILAR,
         ),
         state=AnswerState.COMPARED if comparable else AnswerState.NOTHING_COMPARABLE,
         n_library_patients=ranking.n_library_patients,
@@ -163,7 +174,7 @@ def compared_report(
             _neighbor(rank, hit, shared.get(hit.case.case_id, ()), counter)
             for rank, hit in enumerate(hits, start=1)
         ),
-        findings=() if _is_sliced(query) else statements,
+        findings=() if is_sliced(query) else statements,
         outcomes=insight.outcome_statements(hits),
         states_at_film=insight.states_at_film(hits),
         already_in_library=ranking.already_in_library,
@@ -263,7 +274,7 @@ def _eligible_kind(query: CaseQuery) -> str:
         return "with a record to compare"
     view = ViewGroup.from_view_position(frame.view_position)
     part = (frame.body_part or "").lower()
-    kind = "film" if frame.modality not in _SLICED else f"{frame.modality} slice"
+    kind = "film" if frame.modality not in SLICED else f"{frame.modality} slice"
     words = [view.value if view in {ViewGroup.PA, ViewGroup.AP} else "comparable", part, kind]
     article = "an" if words[0][0] in "A" else "a"
     return " ".join(["with", article, *(word for word in words if word)])
@@ -272,15 +283,24 @@ def _eligible_kind(query: CaseQuery) -> str:
 def _picture_phrases(query: CaseQuery) -> tuple[str, ...]:
     if not query.frames:
         return ()
-    frame = query.frames[0]
-    if _is_sliced(query):
-        of = max(frame.n_frames, query.study.n_instances or 1 if query.study else 1)
-        return (f"picture: compared on 1 of {of} slices (no. {frame.frame_number})",)
+    if is_sliced(query):
+        return (f"picture: {wording.lower_first(_slices_sentence(query))}",)
     return ("picture: 1 frame" if len(query.frames) == 1 else "picture: the first frontal frame",)
 
 
-def _is_sliced(query: CaseQuery) -> bool:
-    return bool(query.frames) and query.frames[0].modality in _SLICED
+def _slices_sentence(query: CaseQuery) -> str:
+    frames = compared_frames(query)
+    places = [frame.slice_place for frame in frames if frame.slice_place is not None]
+    if places:
+        numbers = sorted(place.number for place in places)
+        return wording.slices_sentence(numbers, places[0].n_slices, places[0].ordered_by)
+    known = query.study.n_instances if query.study else None
+    return wording.one_slice_sentence(max(frames[0].n_frames, known or 1))
+
+
+def _because(query: CaseQuery) -> str | None:
+    """Return why a comparison gives no priority: of slices that were not compared it is silent."""
+    return ONLY_SLICES if is_sliced(query) else None
 
 
 def _patient_id(query: CaseQuery) -> str | None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from cds.domain.case import AgeGroup
 from cds.domain.errors import CdsError, Reason
 from cds.domain.film import FilmFacts
+from cds.domain.key_slices import SLICED
+from cds.domain.pixels import PixelFrame
 from cds.domain.query import CaseQuery
 
 SUPPORTED_MODALITIES = frozenset({"CR", "DX", "DR", "XR", "RG", "CT", "MR"})
@@ -34,3 +36,27 @@ def check_fit(query: CaseQuery, film: FilmFacts) -> None:
             raise CdsError(Reason.IMAGE_UNSUPPORTED, "Image type not supported.")
         if min(frame.pixels.shape) < MIN_SIDE_PX:
             raise CdsError(Reason.IMAGE_UNSUPPORTED, "The picture is too small to compare.")
+
+
+def compared_frames(query: CaseQuery) -> tuple[PixelFrame, ...]:
+    """Return the frames that the answer is computed from: one film, or the key slices of CT or MR.
+
+    Of the slices after the first, those that show nothing (one flat tone), are thumbnails or come
+    from another kind of object are left out; the answer names those that count.
+    """
+    key, others = query.frames[:1], query.frames[1:]
+    if not is_sliced(query):
+        return key
+    return key + tuple(
+        frame
+        for frame in others
+        if frame.modality == key[0].modality
+        and frame.slice_place is not None
+        and min(frame.pixels.shape) >= MIN_SIDE_PX
+        and float(frame.pixels.max()) > float(frame.pixels.min())
+    )
+
+
+def is_sliced(query: CaseQuery) -> bool:
+    """Tell whether the pictures are slices: of what lies between them nothing can be said."""
+    return bool(query.frames) and query.frames[0].modality in SLICED

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cds.domain.dates import PartialDate
+from cds.domain.key_slices import SlicePlace
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -69,6 +70,8 @@ class PixelFrame:
         What the object says about whose it is.
     pixel_spacing_mm
         Row spacing, column spacing in millimetres, or None.
+    slice_place
+        Which slice of how many this is, where it was chosen from a series or stack of CT or MR.
 
     """
 
@@ -83,6 +86,7 @@ class PixelFrame:
     n_frames: int = 1
     identity: PictureIdentity = PictureIdentity()
     pixel_spacing_mm: tuple[float, float] | None = None
+    slice_place: SlicePlace | None = None
 
     def __post_init__(self) -> None:
         if self.pixels.ndim != 2 or self.pixels.dtype != np.float32:

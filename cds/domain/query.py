@@ -49,7 +49,10 @@ class FusedQuery:
     Attributes
     ----------
     image
-        Shape ``(d,)``, float32, unit norm.
+        Shape ``(d,)``, float32, unit norm: the picture, or the key slice of several.
+    more_images
+        Further slices of the same series, shape ``(d,)`` each: a case is as similar as its most
+        similar picture to any of them.
     record
         Shape ``(r,)``, float32, norm at most 1: missing measurements add nothing.
     presence
@@ -61,12 +64,19 @@ class FusedQuery:
     image: Float32Array | None = None
     record: Float32Array | None = None
     presence: Float32Array | None = None
+    more_images: tuple[Float32Array, ...] = ()
 
     def __post_init__(self) -> None:
+        if self.more_images and self.image is None:
+            raise ValueError("further slices need a key slice")
         if self.image is None and self.record is None:
             raise ValueError("a query needs at least one block")
         if (self.record is None) != (self.presence is None):
             raise ValueError("a record block says which of its features are known")
+
+    def images(self) -> tuple[Float32Array, ...]:
+        """Return the vector of each picture, the key slice first."""
+        return () if self.image is None else (self.image, *self.more_images)
 
 
 @dataclass(frozen=True, slots=True)

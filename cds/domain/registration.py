@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 
+from cds.domain.pacs_policy import PacsPolicy
 from cds.domain.secrecy import SecretText
 
 
@@ -61,6 +62,10 @@ class EhrRegistration:
         Further origins (scheme://host:port) that may be contacted for this EHR.
     default_pacs_url
         DICOMweb service root used where an ImagingStudy has no Endpoint.
+    pacs_policy
+        The load that the administrator of this PACS has agreed to.
+    pacs_time_zone
+        IANA name of the zone of the PACS's dates and times; None means `time_zone`.
     mrn_system
         Identifier system of the record number that DICOM's Patient ID holds.
     pacs_issuer
@@ -97,3 +102,5 @@ class EhrRegistration:
     department_label: str = "Precedent (similar past cases)"
     time_zone: str = "UTC"
     frame_ancestors: tuple[str, ...] = ()
+    pacs_policy: PacsPolicy = field(default_factory=PacsPolicy)
+    pacs_time_zone: str | None = None

@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from datetime import datetime
 from typing import Protocol
 
-from cds.domain.archive import ArchivedInstance, ArchivedStudy, StudySearch
+from cds.domain.archive import (
+    ArchivedInstance,
+    ArchivedStudy,
+    LedgerClaim,
+    LedgerEntry,
+    LedgerState,
+    StudySearch,
+)
 from cds.library.source_case import SourceCase
 
 
@@ -40,7 +48,8 @@ class PictureArchive(Protocol):
         Raises
         ------
         CdsError
-            NO_IMAGING, IMAGE_UNSUPPORTED, UPSTREAM_FAILED or UPSTREAM_REFUSED.
+            NO_IMAGING, IMAGE_UNSUPPORTED, IMAGE_UNREADABLE; IDENTITY_MISMATCH if the archive hands
+            out an object of another study or patient; UPSTREAM_FAILED, UPSTREAM_REFUSED, DEADLINE.
 
         """
         ...
@@ -59,4 +68,72 @@ class RecordArchive(Protocol):
             UPSTREAM_REFUSED.
 
         """
+        ...
+
+
+class ArchiveLedger(Protocol):
+    """What has become of each study of the archives, for one collection; outlives every run.
+
+    Several importers may use it at once: a study is claimed by one of them, and whoever lost its
+    claim learns that from the answer and must undo or leave what it was about to store.
+    """
+
+    def see(self, study: ArchivedStudy, *, n_instances: int | None = None) -> LedgerEntry:
+        """Remember that the archive lists a study, and how many instances were counted just now.
+
+        A new study is WAITING; a known one keeps its state. `unchanged_since_at` moves only when
+        the count does.
+        """
+        ...
+
+    def claim(self, study_key: str, *, lease_s: float) -> LedgerClaim | None:
+        """Return the right to import a study; None if another has it or it is not to be taken up.
+
+        Taken up are studies that wait (once `retry_at` has passed) and those whose importer died:
+        its lease has ended.
+        """
+        ...
+
+    def extend(self, claim: LedgerClaim, *, lease_s: float) -> LedgerClaim | None:
+        """Return the claim with a new lease, counted from now; None if it was lost."""
+        ...
+
+    def mark_imported(self, claim: LedgerClaim, *, n_instances: int) -> bool:
+        """Note that the study is in the library; False if the claim was lost."""
+        ...
+
+    def mark_waiting(self, claim: LedgerClaim, reason: str, *, retry_at: datetime) -> bool:
+        """Give the study back, to be taken up later; False if the claim was lost."""
+        ...
+
+    def mark_failed(self, claim: LedgerClaim, reason: str) -> bool:
+        """Give the study up until somebody reopens it; False if the claim was lost."""
+        ...
+
+    def withdraw(self, study_key: str, reason: str) -> None:
+        """Note that the study shall not be in the library; ends every claim, keeps no identity."""
+        ...
+
+    def withdraw_patient(self, patient_key: str, reason: str) -> int:
+        """Withdraw every study of a patient, and return how many; their keys are cut from it."""
+        ...
+
+    def reopen(self, study_key: str, reason: str) -> None:
+        """Let a study that was imported, failed or withdrawn be taken up again."""
+        ...
+
+    def entry(self, study: ArchivedStudy) -> LedgerEntry | None:
+        """Return what is remembered of a study, None if it was never seen."""
+        ...
+
+    def due(self, *, limit: int = 1000) -> tuple[LedgerEntry, ...]:
+        """Return the studies that can be claimed now, in the order of their first sight."""
+        ...
+
+    def entries(self, state: LedgerState) -> Iterator[LedgerEntry]:
+        """Return the studies in a state, in the order of their first sight."""
+        ...
+
+    def tally(self) -> Mapping[LedgerState, int]:
+        """Return how many studies are in each state; states without any are left out."""
         ...

@@ -126,6 +126,38 @@ def test_rank_keeps_one_case_per_patient(tmp_path):
     assert ranking.eligible.n_patients == 30
 
 
+def test_rank_of_several_slices_takes_the_most_similar_pair_of_each_case(tmp_path):
+    library = built(tmp_path)
+    query = FusedQuery(
+        BlockWeights(0.6), image=a_vector(7), more_images=(a_vector(11), a_vector(3))
+    )
+    ranking = library.rank(query, ELIGIBLE, cutoff=60)
+    pairs = np.stack([a_vector(i) for i in range(60)]) @ np.stack(query.images()).T
+    best = pairs.max(axis=1)
+    assert set(ids(ranking)[:3]) == {"c007", "c011", "c003"}
+    found = {hit.case.case_id: hit.image_similarity for hit in ranking.hits}
+    assert [found[f"c{i:03d}"] for i in range(60)] == pytest.approx(best.tolist(), abs=1e-6)
+
+
+def test_rank_of_several_slices_holds_the_key_slice_alone_against_the_limit(tmp_path):
+    library = built(tmp_path)
+    without_11 = replace(ELIGIBLE, excluded_patient_keys=frozenset({"p11"}))
+    alone = library.rank(a_query(11), without_11, cutoff=5)
+    several = replace(a_query(11), more_images=(a_vector(7),))
+    ranking = library.rank(several, without_11, cutoff=5)
+    assert ranking.best_similarity == alone.best_similarity < 0.999
+    assert ids(ranking)[0] == "c007"
+
+
+def test_rank_of_several_slices_beyond_the_exact_partition_searches_for_each(tmp_path, monkeypatch):
+    monkeypatch.setattr("cds.adapters.case_library.EXACT_PARTITION", 10)
+    library = built(tmp_path)
+    query = FusedQuery(BlockWeights(0.6), image=a_vector(7), more_images=(a_vector(31),))
+    for eligibility in (ELIGIBLE, replace(ELIGIBLE, excluded_patient_keys=frozenset({"p1"}))):
+        ranking = library.rank(query, eligibility, cutoff=2)
+        assert set(ids(ranking)) == {"c007", "c031"}
+
+
 def test_rank_renormalises_over_the_blocks_that_both_sides_have(tmp_path):
     fever = (Measurement("8310-5", 39.5, "Cel"),)
     bare = {"age_years": None, "sex": "unknown"}

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from cds.adapters.decode_process import DecodeProcess
-from cds.adapters.dicom_decoding import DEFAULT_LIMITS, DecodeLimits, decoded_frame
+from cds.adapters.dicom_decoding import DEFAULT_LIMITS, DecodeLimits, decoded_frame, decoded_frames
 from cds.domain.errors import CdsError, Reason
 from tests.builders.dicom import a_dicom_instance, a_picture_file, a_ramp
 
@@ -28,10 +28,29 @@ def child_pid(process: DecodeProcess) -> int:
 
 def test_isolated_frame_equals_the_frame_decoded_here(process: DecodeProcess) -> None:
     content = a_dicom_instance(a_ramp(300, 200))
-    isolated = process.decode("dicom", content, DEFAULT_LIMITS, timeout_s=None)
+    (isolated,) = process.decode("dicom", content, DEFAULT_LIMITS, timeout_s=None)
     direct = decoded_frame(content, DEFAULT_LIMITS)
     np.testing.assert_array_equal(isolated.pixels, direct.pixels)
     assert isolated.attributes == direct.attributes
+
+
+def test_stack_of_slices_crosses_as_its_key_slices(process: DecodeProcess) -> None:
+    stack = np.stack([a_ramp(20, 30) + i for i in range(21)]).astype(np.uint16)
+    content = a_dicom_instance(stack, Modality="MR")
+    isolated = process.decode("dicom", content, DEFAULT_LIMITS, timeout_s=None)
+    assert [f.attributes.frame_number for f in isolated] == [11, 5, 8, 14, 17]
+    for here, there in zip(decoded_frames(content, DEFAULT_LIMITS), isolated, strict=True):
+        np.testing.assert_array_equal(here.pixels, there.pixels)
+        assert here.attributes == there.attributes
+
+
+def test_stack_when_its_key_slices_are_too_many_pixels_gives_the_middle_one(
+    process: DecodeProcess,
+) -> None:
+    content = a_dicom_instance(np.zeros((21, 20, 30), np.uint16), Modality="CT")
+    limits = DecodeLimits(max_frame_px=1000)
+    (frame,) = process.decode("dicom", content, limits, timeout_s=None)
+    assert frame.attributes.frame_number == 11
 
 
 def test_refusal_crosses_the_process_boundary(process: DecodeProcess) -> None:
@@ -53,7 +72,7 @@ def test_child_that_dies_is_replaced(process: DecodeProcess) -> None:
     with pytest.raises(CdsError) as caught:
         process.decode("picture", a_picture_file(), DEFAULT_LIMITS, timeout_s=None)
     assert caught.value.reason == Reason.IMAGE_UNREADABLE
-    frame = process.decode("picture", a_picture_file(), DEFAULT_LIMITS, timeout_s=None)
+    (frame,) = process.decode("picture", a_picture_file(), DEFAULT_LIMITS, timeout_s=None)
     assert frame.pixels.shape == (12, 16)
 
 
@@ -69,7 +88,7 @@ def test_answer_that_nobody_took_never_becomes_the_next_pictures(
         with pytest.raises(MemoryError):
             process.decode("picture", a_picture_file(), DEFAULT_LIMITS, timeout_s=None)
     theirs = a_dicom_instance(a_ramp(300, 200))
-    frame = process.decode("dicom", theirs, DEFAULT_LIMITS, timeout_s=None)
+    (frame,) = process.decode("dicom", theirs, DEFAULT_LIMITS, timeout_s=None)
     np.testing.assert_array_equal(frame.pixels, decoded_frame(theirs, DEFAULT_LIMITS).pixels)
 
 

@@ -113,11 +113,23 @@ def test_film_is_searched_then_retrieved_as_stored(pacs: Pacs) -> None:
     assert retrieved.headers["host"] == f"127.0.0.1:{pacs.server.port}"
 
 
-def test_only_the_middle_slice_of_a_ct_is_retrieved(pacs: Pacs) -> None:
-    pacs.dicomweb.contents = [a_slice(i, 9) for i in range(9)]
-    (frame,) = pacs.frames(StudyRef(study_instance_uid=STUDY_INSTANCE_UID, modality="CT"))
-    assert frame.sop_instance_uid == f"{SOP_INSTANCE_UID}.4"
-    assert sum("/instances/" in path for path in pacs.paths) == 1
+def test_only_the_key_slices_of_a_ct_are_retrieved_the_middle_one_first(pacs: Pacs) -> None:
+    pacs.dicomweb.contents = [a_slice(i, 41) for i in range(41)]
+    frames = pacs.frames(StudyRef(study_instance_uid=STUDY_INSTANCE_UID, modality="CT"))
+    assert [frame.sop_instance_uid for frame in frames] == [
+        f"{SOP_INSTANCE_UID}.{i}" for i in (20, 8, 14, 26, 32)
+    ]
+    places = [frame.slice_place for frame in frames]
+    assert [p and p.number for p in places] == [21, 33, 27, 15, 9]  # as the series counts them
+    assert {p and p.n_slices for p in places} == {41}
+    assert sum("/instances/" in path for path in pacs.paths) == 5
+
+
+def test_key_slice_that_is_damaged_leaves_the_others(pacs: Pacs) -> None:
+    pacs.dicomweb.contents = [a_slice(i, 41) for i in range(41)]
+    pacs.dicomweb.contents[20] = pacs.dicomweb.contents[20][:-100]
+    frames = pacs.frames(StudyRef(study_instance_uid=STUDY_INSTANCE_UID, modality="CT"))
+    assert [f.slice_place and f.slice_place.number for f in frames] == [33, 27, 15, 9]
 
 
 def test_lateral_film_is_not_retrieved(pacs: Pacs) -> None:

@@ -11,7 +11,7 @@ from sqlalchemy.dialects import postgresql
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.schema import CreateTable
 
-from cds.adapters.sql import door_models
+from cds.adapters.sql import archive_models, door_models
 from cds.adapters.sql.engine import is_at_head, open_database, upgrade_to_head
 from cds.adapters.sql.models import Table
 from cds.domain.errors import CdsError, Reason
@@ -21,6 +21,7 @@ PATIENT_BEARING = {
     *("launch_state", "seen_jti", "ehr_registration"),
 }
 LIBRARY = {"library_case", "case_picture", "case_embedding", "case_finding", "import_rejection"}
+LIBRARY |= {"archive_study"}
 
 
 @pytest.fixture
@@ -35,7 +36,9 @@ def test_database_when_migrated_equals_the_models(engine: Engine) -> None:
     with engine.connect() as connection:
         context = MigrationContext.configure(connection, opts={"compare_type": True})
         assert compare_metadata(context, Table.metadata) == []
-    assert door_models.AnalysisResult.__tablename__ in inspect(engine).get_table_names()
+    names = inspect(engine).get_table_names()
+    assert door_models.AnalysisResult.__tablename__ in names
+    assert archive_models.ArchiveStudyRow.__tablename__ in names
 
 
 def test_database_when_migrated_twice_stays_as_it_is(engine: Engine) -> None:

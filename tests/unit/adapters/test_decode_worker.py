@@ -38,7 +38,7 @@ def test_worker_greets_then_answers_until_the_channel_closes(
     for kind, content in (("picture", a_picture_file()), ("dicom", a_dicom_instance())):
         send_message(ours, {"kind": kind, "limits": LIMITS}, content)
         header, payload = receive_message(ours, max_payload_bytes=MAX_BYTES)
-        assert header["shape"] == [12, 16]
+        assert header["frames"][0]["shape"] == [12, 16]
         assert len(payload) == 4 * 12 * 16
     ours.close()
     worker.join(timeout=10)

@@ -7,7 +7,7 @@ from cds.adapters.instance_selection import (
     SeriesRecord,
     chosen_instances,
     chosen_series,
-    position_along_normal,
+    wanted_instances,
 )
 
 CT = "1.2.840.10008.5.1.4.1.1.2"
@@ -48,18 +48,79 @@ def test_films_are_frontal_and_two_at_most(
     assert uids(chosen_instances(films, of_films=True)) == expected
 
 
-def test_middle_slice_goes_by_position_not_by_instance_number() -> None:
-    slices = [
-        InstanceRecord("s", str(i), CT, instance_number=100 - i, position_mm=float((i * 7) % 11))
-        for i in range(11)
+def a_slice(i: int, **overrides: object) -> InstanceRecord:
+    values: dict[str, object] = {
+        "instance_number": i,
+        "position": (0.0, 0.0, 2.0 * i),
+        "orientation": (1.0, 0.0, 0.0, 0.0, 1.0, 0.0),
+        **overrides,
+    }
+    return InstanceRecord("s", str(i), CT, **values)  # type: ignore[arg-type]  # test values
+
+
+def test_slices_are_key_slices_with_the_middle_one_first() -> None:
+    chosen = chosen_instances([a_slice(i) for i in range(1, 102)], of_films=False)
+    assert uids(chosen) == ["51", "21", "36", "66", "81"]
+    assert [i.place and i.place.number for i in chosen] == [51, 21, 36, 66, 81]
+    assert {i.place and i.place.n_slices for i in chosen} == {101}
+
+
+def test_stack_with_most_frames_is_taken_alone() -> None:
+    stacks = [a_slice(1, n_frames=20), a_slice(2, n_frames=200), a_slice(3)]
+    assert uids(chosen_instances(stacks, of_films=False)) == ["2"]
+
+
+@pytest.mark.parametrize(
+    "image_type",
+    [
+        ("ORIGINAL", "PRIMARY", "LOCALIZER"),
+        ("DERIVED", "SECONDARY", "REFORMATTED"),
+        ("DERIVED", "PRIMARY", "MIP"),
+    ],
+    ids=["planning", "reformatted", "projection"],
+)
+def test_what_was_computed_from_slices_is_no_slice(image_type: tuple[str, ...]) -> None:
+    assert chosen_instances([a_slice(1, image_type=image_type)], of_films=False) == ()
+
+
+class Study:
+    """Series with their instances, and which of them were asked for."""
+
+    def __init__(self, **instances: list[InstanceRecord]) -> None:
+        self.instances = instances
+        self.asked: list[str] = []
+
+    def wanted(self, *series: SeriesRecord, modality: str = "CT") -> list[str]:
+        return uids(wanted_instances(series, modality, self.of))
+
+    def of(self, series: SeriesRecord) -> list[InstanceRecord]:
+        self.asked.append(series.series_instance_uid)
+        return self.instances[series.series_instance_uid]
+
+
+def test_next_series_is_looked_into_only_where_the_best_holds_no_slices() -> None:
+    study = Study(mip=[a_slice(i, image_type=("DERIVED", "SECONDARY", "MIP")) for i in (1, 2)])
+    study.instances |= {"thin": [a_slice(3)], "thick": [a_slice(4)]}
+    series = [
+        SeriesRecord("mip", "CT", None, 1, 900),
+        SeriesRecord("thin", "CT", None, 2, 300),
+        SeriesRecord("thick", "CT", None, 3, 60),
     ]
-    (middle,) = chosen_instances(slices, of_films=False)
-    assert middle.position_mm == 5.0
+    assert study.wanted(*series) == ["3"]
+    assert study.asked == ["mip", "thin"]
 
 
-def test_middle_slice_goes_by_instance_number_where_a_position_is_missing() -> None:
-    slices = [InstanceRecord("s", str(i), CT, instance_number=i) for i in (5, 1, 3, 2, 4)]
-    assert uids(chosen_instances(slices, of_films=False)) == ["3"]
+def test_measured_slices_come_before_derived_ones_which_are_better_than_nothing() -> None:
+    derived = a_slice(1, image_type=("DERIVED", "PRIMARY", "AXIAL"))
+    study = Study(a=[derived], b=[a_slice(2)])
+    a, b = SeriesRecord("a", "MR", None, 1, 90), SeriesRecord("b", "MR", None, 2, 20)
+    assert study.wanted(a, b, modality="MR") == ["2"]
+    assert study.wanted(a, modality="MR") == ["1"]
+
+
+def test_axial_series_comes_before_a_larger_one_of_another_plane() -> None:
+    series = [SeriesRecord("s", "MR", "T1 sag 3D", 1, 176), SeriesRecord("a", "MR", "T2 ax", 2, 30)]
+    assert [s.series_instance_uid for s in chosen_series(series, "MR")] == ["a", "s"]
 
 
 def test_planning_view_is_no_slice() -> None:
@@ -74,7 +135,7 @@ def test_largest_diagnostic_series_is_taken() -> None:
         SeriesRecord("thick", "CT", "Lung 5 mm", 2, 60),
         SeriesRecord("dose", "SR", "Dose report", 99, 1),
     ]
-    assert [s.series_instance_uid for s in chosen_series(series, "CT")] == ["thin"]
+    assert [s.series_instance_uid for s in chosen_series(series, "CT")] == ["thin", "thick"]
 
 
 def test_modality_of_the_record_decides_between_kinds() -> None:
@@ -85,14 +146,3 @@ def test_modality_of_the_record_decides_between_kinds() -> None:
 
 def test_study_without_pictures_gives_no_series() -> None:
     assert chosen_series([SeriesRecord("1", "SR"), SeriesRecord("2", "PR")], "DX") == ()
-
-
-@pytest.mark.parametrize(
-    ("position", "orientation"),
-    [(None, (1, 0, 0, 0, 1, 0)), ((0, 0), (1, 0, 0, 0, 1, 0)), ((0, 0, 1), None)],
-    ids=["no-position", "two-numbers", "no-orientation"],
-)
-def test_position_that_is_not_complete_is_none(
-    position: tuple[float, ...] | None, orientation: tuple[float, ...] | None
-) -> None:
-    assert position_along_normal(position, orientation) is None

@@ -1,0 +1,281 @@
+"""The one way to a PACS: no more load than its administrator agreed to, whoever asks."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import TypeVar
+
+from cds.adapters.circuit_breaker import CircuitBreaker
+from cds.domain.errors import CdsError, Reason
+from cds.domain.pacs_policy import PacsPolicy
+from cds.domain.registration import EhrRegistration
+
+Answer = TypeVar("Answer")
+Meter = Callable[[int], None]
+
+LONGEST_SLEEP_S = 60.0  # a pause is looked at anew each minute, should the clock be set meanwhile
+FIRST_BACKOFF_S = 1.0
+BACKOFF_FACTOR = 4.0
+LONGEST_BACKOFF_S = 60.0
+# What may have passed at the next try; the other refusals are answers.
+MAY_PASS = frozenset({408, 425, 429, 500, 502, 503, 504})
+
+
+class Work(StrEnum):
+    """Why the PACS is asked.
+
+    BULK (an import) waits for everything: pauses, `Retry-After`, an outage. PROMPT (a study that
+    has just arrived, a clinician) waits only for its turn, and is refused at once while the PACS is
+    down or has asked to be left alone.
+    """
+
+    BULK = "bulk"
+    PROMPT = "prompt"
+
+
+def _utc_now() -> datetime:
+    return datetime.now(UTC)
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """Clocks and sleep, so that tests need neither.
+
+    Attributes
+    ----------
+    now
+        Aware time; decides about the pauses of bulk work.
+    monotonic
+        Seconds; decides about everything else.
+
+    """
+
+    now: Callable[[], datetime] = _utc_now
+    monotonic: Callable[[], float] = time.monotonic
+    sleep: Callable[[float], None] = time.sleep
+
+
+@dataclass(slots=True)
+class _Turns:
+    """When the next request may start; one lock for all threads."""
+
+    policy: PacsPolicy
+    lock: threading.Lock = field(default_factory=threading.Lock)
+    next_request_s: float = 0.0
+    bytes_paid_at_s: float = 0.0
+    paused_until_s: float = 0.0
+
+    def reserve(self, now_s: float) -> float:
+        """Return how long to wait for a turn that is now the caller's."""
+        with self.lock:
+            turn_s = max(now_s, self.next_request_s, self.bytes_paid_at_s)
+            self.next_request_s = turn_s + 1.0 / self.policy.requests_per_s
+            return turn_s - now_s
+
+    def charge(self, n_bytes: int, now_s: float) -> None:
+        with self.lock:
+            cost_s = n_bytes / (self.policy.megabytes_per_s * 1e6)
+            self.bytes_paid_at_s = max(now_s, self.bytes_paid_at_s) + cost_s
+
+    def pause(self, seconds: float, now_s: float) -> None:
+        with self.lock:
+            self.paused_until_s = max(self.paused_until_s, now_s + seconds)
+
+
+class PacsGate:
+    """Lets requests to one PACS pass under its policy. Safe to use from several threads.
+
+    It bounds the requests under way, requests and bytes per second, observes the pauses of bulk
+    work and `Retry-After`, retries what may pass with growing distances, and holds one circuit
+    breaker for everybody: there is no retry storm when the PACS comes back.
+
+    Parameters
+    ----------
+    policy
+        Of this PACS.
+    time_zone
+        The EHR's, for a policy that names none.
+    pace
+        Clocks and sleep.
+    tell
+        Told in a sentence when bulk work waits long; free of PHI.
+
+    """
+
+    def __init__(
+        self,
+        policy: PacsPolicy,
+        *,
+        time_zone: str = "UTC",
+        pace: Pace | None = None,
+        tell: Callable[[str], None] | None = None,
+    ) -> None:
+        self.policy = policy
+        self._pace = pace or Pace()
+        self.breaker = CircuitBreaker(
+            failures=policy.breaker_failures,
+            probe_interval_s=policy.probe_interval_s,
+            clock=self._pace.monotonic,
+        )
+        self.tell: Callable[[str], None] = tell or (lambda _sentence: None)
+        self._time_zone = time_zone
+        self._turns = _Turns(policy)
+        self._parallel = threading.BoundedSemaphore(policy.max_parallel)
+        self._has_answered = False
+
+    def ask(
+        self,
+        request: Callable[[Meter], Answer],
+        *,
+        work: Work = Work.BULK,
+        is_persistent: bool = False,
+    ) -> Answer:
+        """Return what a request gave, after its turn and as many tries as the policy allows.
+
+        Parameters
+        ----------
+        request
+            Asks the PACS once; reports the bytes of the answer to the meter that it is handed.
+        work
+            Whether it waits for pauses and outages.
+        is_persistent
+            True tries again for `outage_patience_s`, not for `max_attempts`: for a request that the
+            rest of the work depends on, of a PACS that has answered before.
+
+        Raises
+        ------
+        CdsError
+            What the request raised last; UPSTREAM_FAILED with the fact ``retry_after_s`` if it was
+            not sent because the PACS is down or has asked to be left alone.
+
+        """
+        began_s = self._pace.monotonic()
+        n_attempts = 0
+        while True:
+            self._wait_until_admitted(work)
+            try:
+                return self._sent(request)
+            except CdsError as error:
+                n_attempts += 1
+                if work is Work.PROMPT or not _may_pass(error):
+                    raise
+                waited_s = self._pace.monotonic() - began_s
+                if is_persistent and self._has_answered:
+                    if waited_s >= self.policy.outage_patience_s:
+                        raise
+                elif n_attempts >= self.policy.max_attempts:
+                    raise
+                self._back_off(error, n_attempts)
+
+    def _sent(self, request: Callable[[Meter], Answer]) -> Answer:
+        with self._parallel:
+            wait_s = self._turns.reserve(self._pace.monotonic())
+            if wait_s > 0:
+                self._pace.sleep(wait_s)
+            try:
+                answer = request(self._charge)
+            except CdsError as error:
+                self._note(error)
+                raise
+        self._has_answered = True
+        self.breaker.succeeded()
+        return answer
+
+    def _charge(self, n_bytes: int) -> None:
+        self._turns.charge(n_bytes, self._pace.monotonic())
+
+    def _note(self, error: CdsError) -> None:
+        """Learn from a failure; an answer that refuses shows that the PACS lives."""
+        n_read_bytes = error.facts.get("n_read_bytes")
+        if isinstance(n_read_bytes, int):
+            self._charge(n_read_bytes)  # before the rest was refused
+        asked_s = error.facts.get("retry_after_s")
+        if isinstance(asked_s, int | float):
+            self._turns.pause(float(asked_s), self._pace.monotonic())
+        elif _may_pass(error):
+            self.breaker.failed()
+        elif error.reason is not Reason.EGRESS_REFUSED:
+            self.breaker.succeeded()
+
+    def _wait_until_admitted(self, work: Work) -> None:
+        while (wait_s := self._wait_s(work)) > 0:
+            self._pace.sleep(min(wait_s, LONGEST_SLEEP_S))
+
+    def _wait_s(self, work: Work) -> float:
+        if work is Work.BULK and (pause_s := self._bulk_pause_s()) > 0:
+            return pause_s
+        asked_s = self._turns.paused_until_s - self._pace.monotonic()
+        if asked_s > 0:
+            if work is Work.PROMPT or asked_s > self.policy.max_retry_after_s:
+                raise _left_alone("The PACS has asked to be left alone for a time.", asked_s)
+            return asked_s
+        probe_s = self.breaker.enter()
+        if probe_s > 0:
+            open_for_s = self.breaker.open_for_s or 0.0
+            if work is Work.PROMPT or open_for_s >= self.policy.outage_patience_s:
+                raise _left_alone("The PACS is not asked for now: it failed repeatedly.", probe_s)
+            self.tell("The PACS fails; it is asked again once a minute.")
+        return probe_s
+
+    def _bulk_pause_s(self) -> float:
+        now = self._pace.now()
+        resumes_at = self.policy.bulk_resumes_at(now, time_zone=self._time_zone)
+        if resumes_at is None:
+            return 0.0
+        self.tell("Bulk work pauses, as agreed for this PACS.")
+        return max((resumes_at - now).total_seconds(), 1.0)
+
+    def _back_off(self, error: CdsError, n_attempts: int) -> None:
+        if "retry_after_s" in error.facts or self.breaker.open_for_s is not None:
+            return  # the pause or the probe says when
+        backoff_s = FIRST_BACKOFF_S * BACKOFF_FACTOR ** (n_attempts - 1)
+        self._pace.sleep(min(backoff_s, LONGEST_BACKOFF_S))
+
+
+class PacsGates:
+    """One gate per PACS, kept, so that everybody who asks it shares its limits and its breaker.
+
+    Parameters
+    ----------
+    pace
+        Clocks and sleep.
+
+    """
+
+    def __init__(self, *, pace: Pace | None = None) -> None:
+        self._pace = pace
+        self._gates: dict[tuple[str, str | None, PacsPolicy], PacsGate] = {}
+        self._lock = threading.Lock()
+        self._owner_pid = os.getpid()
+
+    def __call__(self, registration: EhrRegistration) -> PacsGate:
+        """Return the gate of a registration's PACS; a changed policy gets a new one."""
+        if self._owner_pid != os.getpid():  # a lock that is held at a fork stays held
+            self._gates, self._owner_pid, self._lock = {}, os.getpid(), threading.Lock()
+        policy = registration.pacs_policy
+        key = (registration.ehr_id, registration.default_pacs_url, policy)
+        with self._lock:
+            gate = self._gates.get(key)
+            if gate is None:
+                gate = PacsGate(policy, time_zone=registration.time_zone, pace=self._pace)
+                self._gates[key] = gate
+            return gate
+
+
+def _may_pass(error: CdsError) -> bool:
+    if error.reason is Reason.DEADLINE:
+        return True
+    if error.reason is not Reason.UPSTREAM_FAILED or "max_bytes" in error.facts:
+        return False
+    status = error.facts.get("status")
+    return status is None or status in MAY_PASS
+
+
+def _left_alone(sentence: str, seconds: float) -> CdsError:
+    return CdsError(Reason.UPSTREAM_FAILED, sentence, retry_after_s=round(seconds, 1))
