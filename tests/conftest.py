@@ -14,6 +14,7 @@ import hypothesis
 import pytest
 
 from tests.servers import orthanc as orthanc_server
+from tests.servers.postgresql import database_url, postgresql
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
     from playwright.sync_api import BrowserType
 
     from tests.servers.orthanc import Orthanc
+
+__all__ = ["database_url", "postgresql"]  # fixtures that every folder of tests may use
 
 ROOT = Path(__file__).resolve().parent.parent
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
