@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from base64 import b64encode
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -147,6 +147,44 @@ class EgressClient:
             deadline=deadline, credential=credential, max_bytes=max_bytes, peer_name=peer_name
         )
         return _response(session.get(url, headers=dict(headers or {})))
+
+    def download(
+        self,
+        url: str,
+        sink: Callable[[bytes], None],
+        *,
+        deadline: Deadline,
+        credential: BoundCredential | None = None,
+        max_bytes: int = DEFAULT_MAX_BYTES,
+        accept: str = "*/*",
+    ) -> None:
+        """Fetch `url` and hand its body on chunk by chunk; it is never whole in memory.
+
+        Parameters
+        ----------
+        url
+            Absolute, on a registered origin.
+        sink
+            Called with each chunk of a 2xx answer; what it raises ends the download.
+        deadline
+            Bounds connecting and the whole answer.
+        credential
+            Sent only if `url` has its origin.
+        max_bytes
+            Of the body.
+        accept
+            Media types.
+
+        Raises
+        ------
+        CdsError
+            As `get`; the sink may then have got a part of the body.
+
+        """
+        transport = Transport(self._policy, self._adapter, self._verify)
+        bounds = Bounds(deadline, max_bytes, any_status=False, sink=sink)
+        names = _peer_names(self.registration)
+        EgressSession(transport, bounds, credential, names).get(url, headers={"Accept": accept})
 
     def post_form(
         self,

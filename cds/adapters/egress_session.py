@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from io import BytesIO
@@ -64,11 +64,21 @@ class Transport:
 
 @dataclass(frozen=True, slots=True)
 class Bounds:
-    """What one answer may cost; `any_status` lets 4xx and 5xx come back."""
+    """What one answer may cost.
+
+    Attributes
+    ----------
+    any_status
+        Lets 4xx and 5xx come back.
+    sink
+        Gets the body of a 2xx answer chunk by chunk, so that it is never whole in memory.
+
+    """
 
     deadline: Deadline
     max_bytes: int
     any_status: bool
+    sink: Callable[[bytes], None] | None = None
 
 
 class EgressSession(requests.Session):
@@ -154,6 +164,9 @@ class EgressSession(requests.Session):
     def _body(self, response: requests.Response, peer: str) -> bytes:
         raw = response.raw
         content = bytearray()
+        n_bytes = 0
+        sink = self._bounds.sink if 200 <= response.status_code < 300 else None
+        keep = content.extend if sink is None else sink
         try:
             if response.headers.get("Content-Encoding", "identity") != "identity":
                 raise CdsError(
@@ -163,9 +176,10 @@ class EgressSession(requests.Session):
             if stated.isdecimal() and int(stated) > self._bounds.max_bytes:
                 raise self._too_large(peer, n_read_bytes=0)
             while chunk := raw.read(CHUNK_BYTES):
-                content += chunk
-                if len(content) > self._bounds.max_bytes:
-                    raise self._too_large(peer, n_read_bytes=len(content))
+                n_bytes += len(chunk)
+                if n_bytes > self._bounds.max_bytes:
+                    raise self._too_large(peer, n_read_bytes=n_bytes)
+                keep(chunk)
         finally:
             is_cut = was_cut(raw)
             raw.close()

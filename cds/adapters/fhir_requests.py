@@ -144,7 +144,7 @@ class FhirRequests:
         return Found(tuple(matches), tuple(included), tuple(missing))
 
     def _why_not(self, next_url: str, n_pages: int) -> str | None:
-        if not _is_below(next_url, self._base_url):
+        if not is_below(next_url, self._base_url):
             return "further pages lie outside this FHIR server and were not read"
         if self._credential is None:
             return "only the first page was sent"
@@ -179,7 +179,7 @@ class FhirRequests:
             return left
 
 
-def _is_below(url: str, base_url: str) -> bool:
+def is_below(url: str, base_url: str) -> bool:
     """Tell whether a URL lies under a FHIR base: one origin may serve several hospitals."""
     try:
         is_same_origin = origin_of(url) == origin_of(base_url)

@@ -11,6 +11,7 @@ from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
 
 from cds.adapters.audit_log import SqlAuditTrail
+from cds.adapters.backend_keys import SqlBackendKeys
 from cds.adapters.blobs import EncryptedBlobStore
 from cds.adapters.crypto import FieldCipher, KeyRing, create_key_ring, load_key_ring
 from cds.adapters.identity_keys import HmacIdentityKeys
@@ -69,6 +70,7 @@ class Storage:
     embeddings: SqlEmbeddings
     results: SqlResultStore
     registrations: SqlRegistrations
+    backend_keys: SqlBackendKeys
     audit: SqlAuditTrail
 
     def check_database(self) -> None:
@@ -151,6 +153,7 @@ def storage_over(settings: StorageSettings, engine: Engine, ring: KeyRing, clock
         embeddings=SqlEmbeddings(engine, rows, cipher),
         results=SqlResultStore(engine, cipher, keys),
         registrations=SqlRegistrations(engine, cipher, clock),
+        backend_keys=SqlBackendKeys(engine, cipher, clock),
         audit=SqlAuditTrail(engine, clock),
     )
 

@@ -11,6 +11,7 @@ from rich.console import Console
 
 from cds.adapters.dicom_files import frames_from_file
 from cds.adapters.storage import Storage, open_storage
+from cds.cli import library_archive
 from cds.cli.library_index import rebuild_index
 from cds.cli.progress import Steps
 from cds.library.import_run import ImportSummary, LibraryImport
@@ -52,6 +53,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser.add_argument("--every-modality", action="store_true", help="also rows that are no X-ray")
     parser.add_argument("--no-index", action="store_true", help="do not embed, build no index")
     parser.add_argument("--json", action="store_true", help="print the summary as JSON")
+    library_archive.add_arguments(parser)
     parser.set_defaults(run=run)
 
 
@@ -65,6 +67,8 @@ def run(arguments: argparse.Namespace) -> int:
         `precedent init`; MODEL_UNAVAILABLE without an encoder.
 
     """
+    if library_archive.is_meant(arguments):
+        return library_archive.run(arguments)
     settings = settings_from_environment()
     console = Console(stderr=arguments.json)
     storage = open_storage(settings)

@@ -59,12 +59,15 @@ class Finding:
         How it was confirmed: ``histology``, ``culture``, ``clinical``, ``report`` or ``unknown``.
     is_diagnosis
         True for the final diagnosis, False for a sign on the film.
+    known_at
+        Aware UTC time since when the record says so; protected; None where the source does not say.
 
     """
 
     coding: Coding
     proof: str = "unknown"
     is_diagnosis: bool = False
+    known_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)

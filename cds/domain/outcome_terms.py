@@ -46,6 +46,9 @@ STATES = {
     "ventilated": "ventilated",
     "intubated": "intubated",
     "oxygen": "on oxygen",
+    "niv": "on non-invasive ventilation",
+    "drain": "with a pleural drain",
+    "cancer": "known to have cancer",
 }
 NUMBERS = {
     "length-of-stay": ("Length of stay", "days"),

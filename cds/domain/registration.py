@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from datetime import date
 from enum import StrEnum
 
 from cds.domain.pacs_policy import PacsPolicy
@@ -23,6 +24,47 @@ class ReportMode(StrEnum):
     OFF = "off"
     DRAFT = "draft"
     PRELIMINARY = "preliminary"
+
+
+class SigningAlgorithm(StrEnum):
+    """How we sign in at an EHR's token server; SMART names these two."""
+
+    ES384 = "ES384"
+    RS384 = "RS384"
+
+
+class ApprovalRole(StrEnum):
+    """Whose approval of the service a site names (CLINICAL 2.4, line 14)."""
+
+    RADIOLOGY_OWNER = "radiology-owner"
+    PRIVACY = "privacy"
+    SECURITY = "security"
+    EHR_TEAM = "ehr-team"
+
+
+@dataclass(frozen=True, slots=True)
+class Approval:
+    """That a person at the site has approved the service, and when."""
+
+    role: ApprovalRole
+    name: str
+    approved_on: date
+
+
+# What is read without a user (DESIGN 3.2): the least that an analysis needs; nothing is written.
+BACKEND_SCOPES = tuple(
+    f"system/{kind}.rs"
+    for kind in (
+        "Patient",
+        "Condition",
+        "Observation",
+        "ImagingStudy",
+        "Endpoint",
+        "DiagnosticReport",
+        "ServiceRequest",
+        "Encounter",
+    )
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +118,19 @@ class EhrRegistration:
         Site option of the silence table, row 7: one info card when a comparison is ready.
     frame_ancestors
         Origins that may frame the app.
+    backend_client_id
+        Our id at its token server for work without a user (SMART Backend Services); None means
+        that nothing is read in the background.
+    backend_algorithm
+        How the assertions of that client are signed.
+    backend_scopes
+        SMART scopes that it asks for.
+    approvals
+        Who at the site has approved the service, at most one for each role.
+    portal_release_rule
+        When the EHR releases what we write to the patient's portal, in the site's words.
+    portal_release_owner
+        Who named that rule.
 
     """
 
@@ -104,3 +159,9 @@ class EhrRegistration:
     frame_ancestors: tuple[str, ...] = ()
     pacs_policy: PacsPolicy = field(default_factory=PacsPolicy)
     pacs_time_zone: str | None = None
+    backend_client_id: str | None = None
+    backend_algorithm: SigningAlgorithm = SigningAlgorithm.ES384
+    backend_scopes: tuple[str, ...] = BACKEND_SCOPES
+    approvals: tuple[Approval, ...] = ()
+    portal_release_rule: str | None = None
+    portal_release_owner: str | None = None

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from cds.adapters.backend_services import BackendServiceTokens
 from cds.adapters.case_library import IndexedCaseLibrary
 from cds.adapters.dicom_files import frames_from_file, start_decoding_process
 from cds.adapters.egress import EgressClients
@@ -82,6 +83,8 @@ class Engine:
         Answers for each door.
     peers
         Each EHR's servers, through the egress rules.
+    backend_tokens
+        Our own access tokens at the EHRs, for work without a user.
 
     """
 
@@ -95,6 +98,7 @@ class Engine:
     hook_calls: SqlHookCalls
     seen_tokens: SqlSeenTokens
     sessions: SqlSessionStore
+    backend_tokens: BackendServiceTokens
 
     @property
     def registrations(self) -> Registrations:
@@ -301,6 +305,10 @@ class Engine:
         """Return the JSON Web Key Set at a registered address."""
         return self.peers.json_at(registration, url, deadline=deadline)
 
+    def backend_key_set(self, ehr_id: str) -> Mapping[str, Any]:
+        """Return our public keys at this EHR's token server, as a JSON Web Key Set."""
+        return self.storage.backend_keys.key_set(ehr_id)
+
     def smart_configuration(self, registration: EhrRegistration) -> SmartConfiguration:
         """Return the EHR's SMART configuration."""
         return self.peers.smart_configuration(registration)
@@ -337,7 +345,8 @@ def engine_from_settings(settings: Settings, *, clock: Clock | None = None) -> E
         encoder_hash=embedder.encoder_hash,
         feature_version=features.version,
     )
-    peers = EhrPeers(EgressClients(development=settings.development), clock=clock)
+    clients = EgressClients(development=settings.development)
+    peers = EhrPeers(clients, clock=clock)
     analyst = Analyst(
         ports=AnalysisPorts(peers.reader, peers.images, storage.results, storage.audit, clock),
         tools=Tools(embedder, features, library, storage.keys),
@@ -361,6 +370,7 @@ def engine_from_settings(settings: Settings, *, clock: Clock | None = None) -> E
         hook_calls=SqlHookCalls(storage.engine, storage.cipher, clock),
         seen_tokens=SqlSeenTokens(storage.engine, clock),
         sessions=SqlSessionStore(storage.engine, storage.cipher, clock),
+        backend_tokens=BackendServiceTokens(clients, storage.backend_keys, clock),
     )
 
 

@@ -41,17 +41,19 @@ def report_state_of(study: Resource, reports: Iterable[Resource]) -> ReportState
     states = [
         _STATES.get(text(report.get("status")) or "", ReportState.NONE)
         for report in reports
-        if not _is_by_software(report) and _is_about(report, study)
+        if not is_by_software(report) and is_about(report, study)
     ]
     return max(states, key=_RANK.index, default=ReportState.NONE)
 
 
-def _is_by_software(report: Resource) -> bool:
+def is_by_software(report: Resource) -> bool:
+    """Tell whether software asserted a report (security label AIAST)."""
     labels = items(mapping(report.get("meta")).get("security"))
     return any(label.get("code") == AI_ASSERTED for label in labels)
 
 
-def _is_about(report: Resource, study: Resource) -> bool:
+def is_about(report: Resource, study: Resource) -> bool:
+    """Tell whether a report refers to a study, or shares its accession number or its order."""
     imaging_study_id = text(study.get("id"))
     referred = {reference_id(r, "ImagingStudy") for r in items(report.get("imagingStudy"))}
     if imaging_study_id is not None and imaging_study_id in referred:

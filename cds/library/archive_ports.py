@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from datetime import datetime
 from typing import Protocol
 
@@ -14,7 +14,8 @@ from cds.domain.archive import (
     LedgerState,
     StudySearch,
 )
-from cds.library.source_case import SourceCase
+from cds.domain.librarian import LibrarianAct
+from cds.domain.recorded_case import RecordedCase
 
 
 class PictureArchive(Protocol):
@@ -58,8 +59,8 @@ class PictureArchive(Protocol):
 class RecordArchive(Protocol):
     """A FHIR server that says whose a study is, what was known then, and what came after."""
 
-    def case_of(self, study: ArchivedStudy) -> SourceCase | None:
-        """Return what the record says of a study, without its pictures; None if it knows nothing.
+    def case_of(self, study: ArchivedStudy) -> RecordedCase | None:
+        """Return what the record says of a study; None if it does not know the patient.
 
         Raises
         ------
@@ -68,6 +69,34 @@ class RecordArchive(Protocol):
             UPSTREAM_REFUSED.
 
         """
+        ...
+
+
+class OptOuts(Protocol):
+    """Who is kept out of a library, as keyed hashes only."""
+
+    def add(self, ehr_id: str, patient_keys: Collection[str], *, source: str) -> None:
+        """Keep patients out; who is kept out already stays so."""
+        ...
+
+    def remove(self, ehr_id: str, patient_keys: Collection[str], *, source: str) -> None:
+        """Take patients off the list of one source."""
+        ...
+
+    def sources(self, ehr_id: str, patient_keys: Collection[str]) -> frozenset[str]:
+        """Return who keeps one of these keys out: ``list``, ``record``, both or nobody."""
+        ...
+
+    def n_cases_in_library(self, ehr_id: str) -> int:
+        """Return how many cases of this EHR's library are of patients who are kept out now."""
+        ...
+
+
+class LibrarianActs(Protocol):
+    """Keeps who ran an import, and with what right."""
+
+    def keep(self, run_id: str, act: LibrarianAct, *, owner_ehr_id: str) -> None:
+        """Keep the act of a run that has been noted in the catalogue."""
         ...
 
 

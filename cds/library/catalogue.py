@@ -17,8 +17,10 @@ Float32Array = NDArray[np.float32]
 class CaseCatalogue(Protocol):
     """Keeps cases, their pictures' keys, and what an import set aside."""
 
-    def start_run(self, run_id: str, *, collection: str, source_kind: str) -> None:
-        """Note that an import has begun."""
+    def start_run(
+        self, run_id: str, *, collection: str, source_kind: str, owner_ehr_id: str | None = None
+    ) -> None:
+        """Note that an import has begun; with the EHR whose cases it brings, if they have one."""
         ...
 
     def finish_run(self, run_id: str, counts: Mapping[str, int]) -> None:
@@ -62,6 +64,23 @@ class CaseCatalogue(Protocol):
         self, case_id: str, pictures: Sequence[CasePicture], content_sha256: Sequence[str]
     ) -> bool:
         """Add further pictures to a case; False if it is absent or has one already."""
+        ...
+
+    def update_case(
+        self, case: LibraryCase, *, notes: Mapping[str, str], run_id: str | None = None
+    ) -> bool:
+        """Replace what is known of a case, all or nothing; its pictures and identity stay.
+
+        Returns
+        -------
+        bool
+            False if the case is absent, or nothing has changed.
+
+        """
+        ...
+
+    def n_updated_since(self, at: datetime) -> int:
+        """Return how many cases later knowledge has changed since a time: an index is due."""
         ...
 
     def reject(self, run_id: str, *, collection: str, file: str, reason: str) -> None:

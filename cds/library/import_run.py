@@ -5,9 +5,8 @@ from __future__ import annotations
 import uuid
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from hashlib import sha256
-from pathlib import Path
 from typing import Any, Protocol
 
 from cds.domain.case import LibraryCase, ViewGroup
@@ -38,6 +37,13 @@ class Progress(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class StartedRun:
+    """A run that is in the catalogue already."""
+
+    run_id: str
+
+
+@dataclass(frozen=True, slots=True)
 class ImportSummary:
     """What one run did.
 
@@ -56,6 +62,8 @@ class ImportSummary:
         ``field: reason`` -> values that were read but not used.
     n_cases_in_library, n_patients_in_library
         Afterwards.
+    n_updated
+        Cases of earlier runs that later knowledge has changed.
 
     """
 
@@ -71,6 +79,7 @@ class ImportSummary:
     set_aside: Mapping[str, int] = field(default_factory=dict)
     n_cases_in_library: int = 0
     n_patients_in_library: int = 0
+    n_updated: int = 0
 
     @property
     def n_quarantined(self) -> int:
@@ -118,6 +127,7 @@ class LibraryImport:
         collection: str = "",
         limit: int | None = None,
         progress: Progress | None = None,
+        started: StartedRun | None = None,
     ) -> ImportSummary:
         """Import rows until they end, or `limit` of them were read.
 
@@ -133,6 +143,8 @@ class LibraryImport:
             How many rows at most.
         progress
             Told after each row.
+        started
+            A run that its caller has noted in the catalogue already; None notes a new one.
 
         Raises
         ------
@@ -141,8 +153,9 @@ class LibraryImport:
             pictures goes to the quarantine instead.
 
         """
-        run = _Run(str(uuid.uuid4()), collection)
-        self._catalogue.start_run(run.run_id, collection=collection, source_kind=source_kind)
+        run = _Run(started.run_id if started else str(uuid.uuid4()), collection)
+        if started is None:
+            self._catalogue.start_run(run.run_id, collection=collection, source_kind=source_kind)
         for n_done, row in enumerate(rows, start=1):
             self._import_row(row, run)
             if progress is not None:
@@ -164,6 +177,8 @@ class LibraryImport:
         if isinstance(row, RejectedRow):
             self._reject(run, row.row_name, row.reason)
             return
+        if row.is_newest:
+            self._update(row, run)
         prepared = [p for p in (self._picture(row, s, run) for s in row.pictures) if p is not None]
         if not prepared:
             return
@@ -175,10 +190,7 @@ class LibraryImport:
 
     def _picture(self, row: SourceCase, source: SourcePicture, run: _Run) -> PreparedPicture | None:
         """Return the picture, ready to be added; None if it is there already or was set apart."""
-        if source.file is None:
-            self._reject(run, source.name, source.missing_reason)
-            return None
-        content = self._content(source.file, source.name, run)
+        content = self._content(source, run)
         if content is None:
             return None
         content_sha256 = sha256(content).hexdigest()
@@ -192,20 +204,42 @@ class LibraryImport:
         picture_id = self._opaque_id("picture", row.collection, content_sha256)
         try:
             frame = read_frame(content, self._reader)
+            if row.check is not None:
+                row.check(frame)
         except CdsError as error:
             self._reject(run, source.name, error.sentence)
             return None
         return prepare(content, frame, source, blobs=self._blobs, picture_id=picture_id)
 
-    def _content(self, file: Path, name: str, run: _Run) -> bytes | None:
-        try:
-            if file.stat().st_size > MAX_FILE_BYTES:
-                self._reject(run, name, TOO_LARGE)
-                return None
-            return file.read_bytes()
-        except OSError:
-            self._reject(run, name, UNREADABLE_FILE)
+    def _content(self, source: SourcePicture, run: _Run) -> bytes | None:
+        """Return the bytes of a picture; None if they cannot be had, with the reason noted."""
+        if source.content is not None:
+            if len(source.content) <= MAX_FILE_BYTES:
+                return source.content
+            self._reject(run, source.name, TOO_LARGE)
             return None
+        if source.file is None:
+            self._reject(run, source.name, source.missing_reason)
+            return None
+        try:
+            if source.file.stat().st_size > MAX_FILE_BYTES:
+                self._reject(run, source.name, TOO_LARGE)
+                return None
+            return source.file.read_bytes()
+        except OSError:
+            self._reject(run, source.name, UNREADABLE_FILE)
+            return None
+
+    def _update(self, row: SourceCase, run: _Run) -> None:
+        """Bring a case that is in the library already to what is known now."""
+        study_key = self._keys.study_key(row.study_instance_uid or _study_name(row))
+        known = self._catalogue.case_by_study(row.collection, study_key)
+        if known is None or known.owner_ehr_id != row.owner_ehr_id:
+            return
+        if self._catalogue.update_case(
+            updated_case(known, row), notes=row.notes, run_id=run.run_id
+        ):
+            run.count["updated"] += 1
 
     def _case(self, row: SourceCase, prepared: list[PreparedPicture]) -> LibraryCase | None:
         """Return the case; None if neither the row nor its pictures say whose it is."""
@@ -218,12 +252,13 @@ class LibraryImport:
         if row.patient_value is None and identity.issuer:
             namespace = identity.issuer
         study_uid = row.study_instance_uid or identity.study_instance_uid
-        study_key = self._keys.study_key(study_uid or f"{row.collection}\n{row.study_name}")
+        study_key = self._keys.study_key(study_uid or _study_name(row))
         return LibraryCase(
             case_id=self._opaque_id("case", row.collection, study_key),
             collection=row.collection,
             patient_key=self._keys.patient_key(namespace, patient),
             study_key=study_key,
+            owner_ehr_id=row.owner_ehr_id,
             modality=row.modality or frame.modality,
             body_part=row.body_part or frame.body_part,
             view_group=ViewGroup.from_view_position(row.view_position or frame.view_position),
@@ -270,6 +305,26 @@ class LibraryImport:
         return self._keys.study_key(f"{kind}\n{collection}\n{value}")[:ID_LENGTH]
 
 
+def updated_case(known: LibraryCase, row: SourceCase) -> LibraryCase:
+    """Return a case with what is known now; its identity, pictures and view stay."""
+    return replace(
+        known,
+        age_years=row.age_years,
+        sex=row.sex,
+        known_at=row.known_at,
+        findings=row.findings,
+        measurements=row.measurements,
+        history=row.history,
+        outcomes=row.outcomes,
+        states_at_film=row.states_at_film,
+        report_text=row.report_text,
+    )
+
+
+def _study_name(row: SourceCase) -> str:
+    return f"{row.collection}\n{row.study_name}"
+
+
 @dataclass(slots=True)
 class _Run:
     """What has happened so far."""
@@ -305,4 +360,5 @@ class _Run:
             set_aside=dict(self.set_aside.most_common()),
             n_cases_in_library=n_cases_in_library,
             n_patients_in_library=n_patients_in_library,
+            n_updated=self.count["updated"],
         )

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 
 from cds.domain.facts import Finding, HistoryFlag, Measurement, Outcome, SetAside
+from cds.domain.pixels import PixelFrame
+
+PictureCheck = Callable[[PixelFrame], None]
 
 NO_PATIENT = "the row names no patient"
 NOT_FOUND = "picture file not found"
@@ -27,6 +30,8 @@ class SourcePicture:
         None where no file was found.
     missing_reason
         Why `file` is None.
+    content
+        The whole file where it does not lie on disk; untrusted.
 
     """
 
@@ -35,6 +40,7 @@ class SourcePicture:
     view_position: str | None = None
     laterality: str | None = None
     missing_reason: str = NOT_FOUND
+    content: bytes | None = None
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -55,6 +61,12 @@ class SourceCase:
         Free text and exact dates of the source: kept encrypted, never shown.
     set_aside
         Values that were read but not used.
+    owner_ehr_id
+        The EHR whose library this is; None for a collection that is nobody's.
+    check
+        Raises CdsError if a decoded picture is not this row's: it then goes to the quarantine.
+    is_newest
+        Whether the row replaces what was known of a case that is in the library already.
 
     """
 
@@ -82,6 +94,9 @@ class SourceCase:
     licence: str = ""
     notes: Mapping[str, str] = field(default_factory=dict)
     set_aside: tuple[SetAside, ...] = ()
+    owner_ehr_id: str | None = None
+    check: PictureCheck | None = field(default=None, compare=False)
+    is_newest: bool = False
 
     def __repr__(self) -> str:
         return f"SourceCase({self.collection}, <redacted>)"

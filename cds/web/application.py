@@ -8,6 +8,7 @@ from time import monotonic
 from flask import Flask, Response, g, request
 
 from cds.web.access import install_access_policy
+from cds.web.backend_key_set import backend_key_set
 from cds.web.cors import apply_cors
 from cds.web.engine_surface import MachineEngine, bind_engine
 from cds.web.errors import install_error_handlers
@@ -41,6 +42,7 @@ def create_app(engine: MachineEngine) -> Flask:
     install_fhir(app)
     app.register_blueprint(health)
     app.register_blueprint(openapi)
+    app.register_blueprint(backend_key_set)
     is_https = engine.settings.public_url.startswith("https:")
 
     def finish(response: Response) -> Response:

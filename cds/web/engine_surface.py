@@ -225,6 +225,10 @@ class MachineEngine(Protocol):
         """
         ...
 
+    def backend_key_set(self, ehr_id: str) -> Mapping[str, Any]:
+        """Return our public keys at this EHR's token server, as a JSON Web Key Set."""
+        ...
+
 
 def bind_engine(extensions: dict[str, Any], engine: MachineEngine) -> None:
     """Remember the engine in a Flask application's `extensions`."""

@@ -124,6 +124,7 @@ class FakeEngine:
     keys: FakeIdentityKeys = field(default_factory=FakeIdentityKeys)
     asked: list[AskedAnalysis] = field(default_factory=list)
     fetched_key_sets: list[str] = field(default_factory=list)
+    backend_keys: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.seen_tokens = FakeSeenTokens(self.clock)
@@ -164,6 +165,9 @@ class FakeEngine:
         if self.smart_endpoints is None:
             raise CdsError(Reason.UPSTREAM_FAILED, "The EHR answered 404.", status=404)
         return self.smart_endpoints
+
+    def backend_key_set(self, ehr_id: str) -> Mapping[str, Any]:
+        return {"keys": self.backend_keys.get(ehr_id, [])}
 
     def _reach_peer(self) -> None:
         if self.peers_are_down:

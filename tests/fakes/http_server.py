@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import ssl
 import threading
+import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from email.utils import formatdate
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
@@ -47,6 +49,7 @@ class LocalServer:
     def __init__(self, answer: Answer, context: ssl.SSLContext | None = None) -> None:
         self.asked: list[Asked] = []
         self.answer = answer
+        self.clock_ahead_s = 0.0  # shown by the Date header
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self))
         self._server.daemon_threads = True
         if context is not None:
@@ -62,6 +65,9 @@ class LocalServer:
     @property
     def url(self) -> str:
         return f"http://127.0.0.1:{self.port}"
+
+    def date_header(self) -> str:
+        return formatdate(time.time() + self.clock_ahead_s, usegmt=True)
 
     def start(self) -> None:
         self._thread.start()
@@ -119,6 +125,8 @@ def _handler(owner: LocalServer) -> type[BaseHTTPRequestHandler]:
                 self.wfile.write(chunk)
                 self.wfile.flush()
             self.close_connection = True
+
+        date_time_string = owner.date_header  # type: ignore[assignment]  # bound to the server
 
         do_GET = do_POST = _serve  # noqa: N815  # the base class's names
 

@@ -12,16 +12,22 @@ from sqlalchemy.dialects import postgresql
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.schema import CreateTable
 
-from cds.adapters.sql import archive_models, door_models
+from cds.adapters.sql import (
+    archive_models,
+    backend_key_models,
+    door_models,
+    librarian_models,
+)
 from cds.adapters.sql.engine import is_at_head, open_database, upgrade_to_head
 from cds.adapters.sql.models import CaseFindingRow, IndexGeneration, Table
 from cds.domain.errors import CdsError, Reason
 
 PATIENT_BEARING = {
     *("analysis_result", "hook_call", "card_shown", "audit_event", "smart_session"),
-    *("launch_state", "seen_jti", "ehr_registration"),
+    *("launch_state", "seen_jti", "ehr_registration", "backend_key"),
 }
 NEW_YEAR = datetime(2026, 1, 1, tzinfo=UTC)
+LIBRARIAN = {"librarian_act", "opt_out", "case_update"}
 LIBRARY = {"library_case", "case_picture", "case_embedding", "case_finding", "import_rejection"}
 LIBRARY |= {"archive_study"}
 
@@ -48,6 +54,8 @@ def test_database_when_migrated_equals_the_models(engine: Engine) -> None:
     names = inspect(engine).get_table_names()
     assert door_models.AnalysisResult.__tablename__ in names
     assert archive_models.ArchiveStudyRow.__tablename__ in names
+    assert librarian_models.OptOutRow.__tablename__ in names
+    assert backend_key_models.BackendKey.__tablename__ in names
 
 
 def test_database_when_migrated_twice_stays_as_it_is(engine: Engine) -> None:
@@ -82,7 +90,7 @@ def test_tables_when_they_bear_patients_name_their_ehr() -> None:
     tables = Table.metadata.tables
     assert {t.name for t in tables.values() if "ehr_id" in t.columns} == PATIENT_BEARING
     named = {t.name for t in tables.values() if "owner_ehr_id" in t.columns}
-    assert named == {*LIBRARY, "import_run"}
+    assert named == {*LIBRARY, *LIBRARIAN, "import_run"}
 
 
 def test_sqlite_when_opened_waits_writes_ahead_and_checks_references(sqlite: Engine) -> None:

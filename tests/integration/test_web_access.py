@@ -17,6 +17,7 @@ from tests.fakes.machine_door import BASE, SIMILAR_CASES, MachineDoor, a_hook_bo
 
 CHART = "https://chart.example.invalid"
 POLICIES = {
+    "backend_key_set.key_set": "public",
     "fhir.capabilities": "public",
     "fhir.read_device": "fhir-token",
     "fhir.read_diagnostic_report": "fhir-token",

@@ -8,11 +8,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 
-from sqlalchemy import Engine, distinct, func, select, update
+from sqlalchemy import Engine, delete, distinct, func, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from cds.adapters.sql.case_rows import CaseRows, finding_rows
+from cds.adapters.sql.librarian_models import CaseUpdateRow
 from cds.adapters.sql.models import (
     CaseFindingRow,
     CasePictureRow,
@@ -35,10 +36,13 @@ class SqlCaseCatalogue:
         self._engine = engine
         self._rows = rows
 
-    def start_run(self, run_id: str, *, collection: str, source_kind: str) -> None:
+    def start_run(
+        self, run_id: str, *, collection: str, source_kind: str, owner_ehr_id: str | None = None
+    ) -> None:
         """Note that an import has begun."""
         row = ImportRun(
             run_id=run_id,
+            owner_ehr_id=owner_ehr_id,
             collection=collection,
             source_kind=source_kind,
             state="running",
@@ -103,6 +107,36 @@ class SqlCaseCatalogue:
             return False
         return True
 
+    def update_case(
+        self, case: LibraryCase, *, notes: Mapping[str, str], run_id: str | None = None
+    ) -> bool:
+        """Replace what is known of a case, all or nothing; False if absent or unchanged."""
+        with Session(self._engine) as session, session.begin():
+            row = session.get(LibraryCaseRow, case.case_id, with_for_update=True)
+            if row is None:
+                return False
+            bare = replace(case, pictures=())
+            if self._rows.case(row, ()) == bare and self._rows.notes(row) == dict(notes):
+                return False
+            self._rows.update_row(row, bare, notes)
+            session.execute(delete(CaseFindingRow).where(CaseFindingRow.case_id == case.case_id))
+            session.add_all(finding_rows(case))
+            session.add(
+                CaseUpdateRow(
+                    case_id=case.case_id,
+                    owner_ehr_id=case.owner_ehr_id,
+                    run_id=run_id,
+                    updated_at=datetime.now(UTC),
+                )
+            )
+        return True
+
+    def n_updated_since(self, at: datetime) -> int:
+        """Return how many cases later knowledge has changed since a time."""
+        query = select(func.count(distinct(CaseUpdateRow.case_id)))
+        with Session(self._engine) as session:
+            return session.scalar(query.where(CaseUpdateRow.updated_at >= at)) or 0
+
     def reject(self, run_id: str, *, collection: str, file: str, reason: str) -> None:
         """Put a file or row in quarantine; the same file and reason are noted once."""
         key = self._rows.file_key(file)
@@ -116,6 +150,8 @@ class SqlCaseCatalogue:
         )
         try:
             with Session(self._engine) as session, session.begin():
+                run = session.get(ImportRun, run_id)
+                row.owner_ehr_id = None if run is None else run.owner_ehr_id
                 session.add(row)
         except IntegrityError:
             return

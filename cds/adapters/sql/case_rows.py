@@ -81,6 +81,14 @@ class CaseRows:
             created_at=at,
         )
 
+    def update_row(self, row: LibraryCaseRow, case: LibraryCase, notes: Mapping[str, str]) -> None:
+        """Write what is known now into a case's row; whose it is and its study stay."""
+        for name in ("modality", "body_part", "known_at", "is_reference", "film_year", "licence"):
+            setattr(row, name, getattr(case, name))
+        row.view_group, row.age_group = case.view_group.value, case.age_group.value
+        row.facts = self._facts.seal(case, case.case_id)
+        row.notes = self._notes.seal(dict(notes), case.case_id)
+
     def picture_rows(
         self, case: LibraryCase, content_sha256: Sequence[str], first_position: int = 0
     ) -> list[CasePictureRow]:

@@ -4,7 +4,12 @@ from __future__ import annotations
 
 from alembic import context
 
-from cds.adapters.sql import archive_models, door_models  # noqa: F401  # registers their tables
+from cds.adapters.sql import (  # registers their tables
+    archive_models,  # noqa: F401
+    backend_key_models,  # noqa: F401
+    door_models,  # noqa: F401
+    librarian_models,  # noqa: F401
+)
 from cds.adapters.sql.models import Table
 
 context.configure(

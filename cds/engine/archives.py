@@ -1,0 +1,240 @@
+"""Composition of an import from a hospital's archives: settings and a registration -> the import."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
+from datetime import date
+
+from cds.adapters.archive_ledger import LedgerScope, SqlArchiveLedger
+from cds.adapters.archive_requests import ArchiveRequests
+from cds.adapters.backend_services import BackendServiceTokens
+from cds.adapters.dicom_files import frames_from_file
+from cds.adapters.egress import EgressClients
+from cds.adapters.exported_records import ExportedRecords
+from cds.adapters.fhir_archive import FhirRecordArchive, RecordSource
+from cds.adapters.fhir_bulk_export import BulkExport
+from cds.adapters.fhir_search_records import SearchedRecords
+from cds.adapters.opt_outs import SqlLibrarianActs, SqlOptOuts
+from cds.adapters.pacs_archive import DicomwebArchive
+from cds.adapters.pacs_gate import PacsGate
+from cds.adapters.record_spool import RecordSpool
+from cds.adapters.storage import Storage, SystemClock
+from cds.domain.completeness import DEFAULT_STABLE_S, CompletenessRule
+from cds.domain.errors import CdsError, Reason
+from cds.domain.recorded_case import ReportReader, no_report_findings
+from cds.domain.registration import EhrRegistration
+from cds.domain.secrecy import SecretText
+from cds.domain.time_limit import TimeLimit
+from cds.library.archive_cases import ArchiveScope, ReportScrubber, unseen
+from cds.library.archive_import import ArchiveImport
+from cds.library.archive_intake import Archives, Books, ImportPace
+from cds.library.archive_kept_out import KeptOut
+from cds.library.import_run import LibraryImport
+from cds.ports import Clock
+from cds.settings import Settings
+
+TOKEN_LIMIT_S = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class ArchiveOptions:
+    """What a librarian chose.
+
+    Attributes
+    ----------
+    collection, licence
+        Said of each case; the collection's default is the EHR's name.
+    bulk
+        Read the records by one bulk export instead of searches.
+    group_id
+        Of the FHIR Group that is exported; None exports everybody.
+    complete_until
+        Until when the hospital states that deaths and returns are complete.
+    stable_s
+        So long the count of a study's instances must have stood still.
+
+    """
+
+    collection: str = ""
+    licence: str = ""
+    bulk: bool = False
+    group_id: str | None = None
+    complete_until: date | None = None
+    stable_s: float = DEFAULT_STABLE_S
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """How report text is used; nothing is read or shown without the parts that know how."""
+
+    report_reader: ReportReader = no_report_findings
+    scrub: ReportScrubber = unseen
+
+
+@dataclass(frozen=True, slots=True)
+class OpenArchives:
+    """Everything that an import, or a look at what it would do, needs."""
+
+    archives: Archives
+    scope: ArchiveScope
+    kept_out: KeptOut
+    importer: ArchiveImport
+    notes: tuple[str, ...] = ()
+
+
+def registration_of(
+    storage: Storage, *, ehr_id: str | None, fhir_url: str | None, dicomweb_url: str | None
+) -> EhrRegistration:
+    """Return the registered EHR that is meant; addresses given beside it come first.
+
+    Raises
+    ------
+    CdsError
+        INVALID_REQUEST if no such EHR is registered, or one of the addresses is missing.
+
+    """
+    registrations = storage.registrations
+    if ehr_id is not None:
+        found = registrations.by_id(ehr_id)
+    else:
+        found = registrations.by_iss(fhir_url) if fhir_url else None
+    if found is None and (ehr_id is not None or not (fhir_url and dicomweb_url)):
+        raise CdsError(
+            Reason.INVALID_REQUEST,
+            "No such EHR is registered; name both --dicomweb and --fhir, or register it with "
+            "`precedent ehr add`.",
+        )
+    if found is None:
+        fhir, pacs = str(fhir_url), str(dicomweb_url)
+        return EhrRegistration(_owner_of(fhir), fhir, fhir, "", default_pacs_url=pacs)
+    if fhir_url is not None:
+        found = replace(found, fhir_base_url=fhir_url)
+    if dicomweb_url is not None:
+        found = replace(found, default_pacs_url=dicomweb_url)
+    if found.default_pacs_url is None:
+        raise CdsError(
+            Reason.INVALID_REQUEST, "No PACS is registered for this EHR; name it by --dicomweb."
+        )
+    return found
+
+
+@contextmanager
+def open_archives(
+    settings: Settings,
+    storage: Storage,
+    registration: EhrRegistration,
+    options: ArchiveOptions,
+    *,
+    reading: Reading | None = None,
+    tell: Callable[[str], None] | None = None,
+) -> Iterator[OpenArchives]:
+    """Wire an import; a bulk export is made here, and its copy is gone at the end.
+
+    Raises
+    ------
+    CdsError
+        INVALID_CONFIGURATION, and for a bulk export what `BulkExport.into` raises.
+
+    """
+    clock, reading = SystemClock(), reading or Reading()
+    clients = EgressClients(development=settings.development)
+    http = clients(registration)
+    gate = PacsGate(registration.pacs_policy, time_zone=registration.time_zone, tell=tell)
+    with ExitStack() as stack:
+        source, notes = _records(stack, settings, storage, clients, (registration, options))
+        archives = Archives(
+            DicomwebArchive(registration, http, gate, clock=clock),
+            FhirRecordArchive(
+                source,
+                registration,
+                clock=clock,
+                complete_until=options.complete_until,
+                report_reader=reading.report_reader,
+            ),
+            _ledger(storage, registration, options, clock),
+        )
+        scope = ArchiveScope(
+            options.collection or registration.name, registration, options.licence, reading.scrub
+        )
+        kept_out = KeptOut(SqlOptOuts(storage.engine, clock), storage.keys, registration)
+        importer = ArchiveImport(
+            archives,
+            _books(storage, kept_out, clock),
+            LibraryImport(
+                catalogue=storage.catalogue,
+                blobs=storage.blobs,
+                keys=storage.keys,
+                reader=frames_from_file,
+            ),
+            scope=scope,
+            pace=ImportPace(clock, CompletenessRule(stable_s=options.stable_s)),
+        )
+        yield OpenArchives(archives, scope, kept_out, importer, notes)
+
+
+def _records(
+    stack: ExitStack,
+    settings: Settings,
+    storage: Storage,
+    clients: EgressClients,
+    asked: tuple[EhrRegistration, ArchiveOptions],
+) -> tuple[RecordSource, tuple[str, ...]]:
+    """Return where records come from, and what an export says of itself."""
+    registration, options = asked
+    http = clients(registration)
+    requests = _requests(storage, clients, registration)
+    if not options.bulk:
+        return SearchedRecords(requests, registration), ()
+    spool = stack.enter_context(RecordSpool(settings.state_dir, storage.cipher, storage.keys))
+    report = BulkExport(http, requests, group_id=options.group_id).into(spool)
+    return ExportedRecords(spool, report, registration), report.problems
+
+
+def _requests(
+    storage: Storage, clients: EgressClients, registration: EhrRegistration
+) -> ArchiveRequests:
+    if registration.backend_client_id is None:
+        return ArchiveRequests(clients(registration), _no_token)
+    tokens = BackendServiceTokens(clients, storage.backend_keys, SystemClock())
+    scope = " ".join(registration.backend_scopes)
+
+    def token() -> SecretText | None:
+        return tokens.access_token(registration, scope=scope, deadline=TimeLimit(TOKEN_LIMIT_S))
+
+    def forget() -> None:
+        tokens.forget(registration, scope=scope)
+
+    return ArchiveRequests(clients(registration), token, on_refused=forget)
+
+
+def _ledger(
+    storage: Storage, registration: EhrRegistration, options: ArchiveOptions, clock: Clock
+) -> SqlArchiveLedger:
+    scope = LedgerScope(
+        options.collection or registration.name,
+        registration.ehr_id,
+        registration.mrn_system or registration.pacs_issuer or "",
+    )
+    return SqlArchiveLedger(storage.engine, storage.cipher, storage.keys, clock, scope)
+
+
+def _books(storage: Storage, kept_out: KeptOut, clock: Clock) -> Books:
+    return Books(
+        catalogue=storage.catalogue,
+        keys=storage.keys,
+        acts=SqlLibrarianActs(storage.engine, storage.cipher, clock),
+        audit=storage.audit,
+        kept_out=kept_out,
+    )
+
+
+def _no_token() -> None:
+    return None
+
+
+def _owner_of(fhir_url: str) -> str:
+    """Return the EHR id of a server that is not registered: the same for the same address."""
+    return f"archive-{hashlib.sha256(fhir_url.encode()).hexdigest()[:12]}"
