@@ -2,9 +2,9 @@
 PYTHON ?= python3
 ARGS ?=
 
-.PHONY: demo test check test-train bench setup lock tables
+.PHONY: demo test test-interop check test-train bench setup lock tables
 
-demo test check test-train bench setup:
+demo test test-interop check test-train bench setup:
 	@$(PYTHON) bootstrap.py $@ -- $(ARGS)
 
 lock: setup

@@ -1,12 +1,13 @@
 #!/usr/bin/env python3
 """Set up Precedent on a machine that has only Python, then run one of its targets.
 
-python3 bootstrap.py demo        a synthetic hospital to walk through, in a browser
-python3 bootstrap.py test        the whole test suite, doctests included
-python3 bootstrap.py check       linters, types, spelling, file sizes
-python3 bootstrap.py test-train  the tests of model training (installs torch, 4.7 GB)
-python3 bootstrap.py bench       benchmarks, as ratios (needs a C++ compiler)
-python3 bootstrap.py setup       the environment alone
+python3 bootstrap.py demo          a synthetic hospital to walk through, in a browser
+python3 bootstrap.py test          the whole test suite, doctests included
+python3 bootstrap.py check         linters, types, spelling, file sizes
+python3 bootstrap.py test-interop  against HAPI FHIR, Keycloak and others (needs Java 17, Maven)
+python3 bootstrap.py test-train    the tests of model training (installs torch, 4.7 GB)
+python3 bootstrap.py bench         benchmarks, as ratios (needs a C++ compiler)
+python3 bootstrap.py setup         the environment alone
 
 Arguments after ``--`` go to the target: ``python3 bootstrap.py test -- -k ranking``.
 Standard library only, and readable by older interpreters, so that they can say what is missing.
@@ -32,6 +33,7 @@ PARTS = {
     "demo": ("runtime", "build"),
     "setup": ("runtime", "build", "dev"),
     "test": ("runtime", "build", "dev"),
+    "test-interop": ("runtime", "build", "dev"),
     "check": ("runtime", "build", "dev"),
     "bench": ("runtime", "build", "bench"),
     "test-train": ("runtime", "build", "dev"),
@@ -275,6 +277,16 @@ def run_tests(environment: Environment, arguments: list[str]) -> int:
     return subprocess.run(command, cwd=ROOT, check=False).returncode
 
 
+def run_interop(environment: Environment, arguments: list[str]) -> int:
+    """Run the tests against servers that need Java, and say beforehand what is missing."""
+    missing = [name for name in ("java", "mvn") if shutil.which(name) is None]
+    if missing:
+        say(f"{' and '.join(missing)} missing, so these tests are skipped. To run them, as root:")
+        say("  apt-get install --no-install-recommends openjdk-17-jdk-headless maven")
+    command = [str(environment.python), "-m", "pytest", "tests/interop", *arguments]
+    return subprocess.run(command, cwd=ROOT, check=False).returncode
+
+
 def run_checks(environment: Environment) -> int:
     """Run every check, also after one has failed; return how many failed."""
     failed = []
@@ -301,6 +313,8 @@ def run(target: str, arguments: list[str]) -> int:
         return run_checks(environment)
     if target == "test":
         return run_tests(environment, arguments)
+    if target == "test-interop":
+        return run_interop(environment, arguments)
     commands = {
         "demo": [str(environment.folder / "bin" / "precedent"), "demo"],
         "bench": [python, "-m", "bench"],

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from playwright.sync_api import BrowserType
 
     from tests.servers.orthanc import Orthanc
+
 __all__ = ["database_url", "postgresql"]  # fixtures that every folder of tests may use
 
 ROOT = Path(__file__).resolve().parent.parent

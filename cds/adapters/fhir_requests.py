@@ -137,6 +137,10 @@ class FhirRequests:
             next_url, n_pages = page.next_url, n_pages + 1
         if n_malformed:
             missing.append(f"{n_malformed} entries could not be understood")
+        n_read = len(matches) + n_malformed
+        if not missing and first.n_stated is not None and n_read < first.n_stated:
+            # Medplum sends no link to what is beyond its first page (seen in 2026-11).
+            missing.append(f"the EHR sent {n_read} of {first.n_stated}")
         return Found(tuple(matches), tuple(included), tuple(missing))
 
     def _why_not(self, next_url: str, n_pages: int) -> str | None:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from cds.fhir.shapes import Resource, items, mapping, text
+from cds.fhir.shapes import Resource, items, mapping, text, whole_number
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -28,6 +28,8 @@ class SearchAnswer:
         Whether the answer is, or holds, an OperationOutcome instead of data.
     n_malformed
         Entries that are no resource.
+    n_stated
+        Matches over all pages as the server counts them, None where it does not say.
 
     """
 
@@ -36,6 +38,7 @@ class SearchAnswer:
     next_url: str | None = None
     has_failed: bool = False
     n_malformed: int = 0
+    n_stated: int | None = None
 
 
 def answer_from_json(value: object, resource_type: str) -> SearchAnswer:
@@ -76,6 +79,7 @@ def answer_from_json(value: object, resource_type: str) -> SearchAnswer:
         next_url=_next_url(value),
         has_failed=not matches and any(map(_is_failure, outcomes)),
         n_malformed=len(resources) - len(known),
+        n_stated=whole_number(value.get("total")),
     )
 
 

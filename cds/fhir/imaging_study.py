@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from cds.domain.study import StudyRef
 from cds.fhir.dates import moment
 from cds.fhir.report_state import report_state_of
-from cds.fhir.shapes import accession_numbers, concept_text, items, mapping, text
+from cds.fhir.shapes import accession_numbers, concept_text, items, mapping, text, whole_number
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -148,8 +148,8 @@ def _body_part(study: Resource) -> str | None:
 
 
 def _n_instances(study: Resource) -> int | None:
-    stated = study.get("numberOfInstances")
-    if isinstance(stated, int) and not isinstance(stated, bool):
+    stated = whole_number(study.get("numberOfInstances"))
+    if stated is not None:
         return stated
     listed = sum(len(items(series.get("instance"))) for series in items(study.get("series")))
     return listed or None

@@ -21,7 +21,8 @@ class RecordQuery:
         Search parameters beside the patient, in order.
     is_fresh
         Whether a cached answer will not do: HAPI FHIR answers an identical search from a cache for
-        60 s (seen with 8.8.0 in 2026-11), and a study may have arrived meanwhile.
+        60 s (seen with 8.8.0 in 2026-11), and a study, its order or report, or a result may have
+        arrived meanwhile.
 
     """
 
@@ -36,6 +37,7 @@ OBSERVATIONS = RecordQuery(
     "observations",
     "Observation",
     (("category", "laboratory,vital-signs"), ("_sort", "-date"), ("_count", "200")),
+    is_fresh=True,
 )
 IMAGING_STUDIES = RecordQuery(
     "imagingStudies",
@@ -46,7 +48,9 @@ IMAGING_STUDIES = RecordQuery(
 DIAGNOSTIC_REPORTS = RecordQuery(
     "diagnosticReports", "DiagnosticReport", (("_count", "50"),), is_fresh=True
 )
-SERVICE_REQUESTS = RecordQuery("serviceRequests", "ServiceRequest", (("_count", "50"),))
+SERVICE_REQUESTS = RecordQuery(
+    "serviceRequests", "ServiceRequest", (("_count", "50"),), is_fresh=True
+)
 
 RECORD_QUERIES = (
     IMAGING_STUDIES,

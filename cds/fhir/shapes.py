@@ -42,6 +42,11 @@ def text(value: object) -> str | None:
     return stripped or None
 
 
+def whole_number(value: object) -> int | None:
+    """Return a JSON integer, or None for anything else."""
+    return value if isinstance(value, int) and not isinstance(value, bool) else None
+
+
 def codings(concept: object) -> tuple[Resource, ...]:
     """Return the codings of a CodeableConcept."""
     return items(mapping(concept).get("coding"))

@@ -262,6 +262,23 @@ def test_pages_are_followed_as_far_as_the_limits_go(hospital: Hospital) -> None:
     assert cut.missing == ("Observation: only the first 2 pages were read.",)
 
 
+@pytest.mark.parametrize(
+    ("total", "missing"),
+    [
+        (3, ("Condition: the EHR sent 1 of 3.",)),
+        (1, ()),
+        (None, ()),
+        ("3", ()),  # no number: nothing is known
+    ],
+)
+def test_part_without_a_link_to_the_rest_is_said_to_be_one(
+    hospital: Hospital, total: object, missing: tuple[str, ...]
+) -> None:
+    answer = {**a_bundle(a_condition()), "total": total}
+    hospital.fhir.instead["Condition"] = lambda _asked: Reply.json(answer)
+    assert hospital.read().missing == missing
+
+
 def test_requests_of_a_reading_stay_within_the_budget(hospital: Hospital) -> None:
     hospital.fhir.resources += many_observations(30)
     hospital.fhir.page_size = 2

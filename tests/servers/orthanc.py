@@ -41,9 +41,6 @@ class Orthanc:
     def __init__(self, port: int, auth: tuple[str, str] | None = None) -> None:
         self.port = port
         self.auth = auth
-        self._session = requests.Session()
-        self._session.trust_env = False
-        self._session.auth = auth
 
     @property
     def url(self) -> str:
@@ -89,15 +86,12 @@ class Orthanc:
         for patient in self._asked("GET", "/patients").json():
             self._asked("DELETE", f"/patients/{patient}").raise_for_status()
 
-    def close(self) -> None:
-        self._session.close()
-
     def _asked(self, method: str, path: str, **options: Any) -> requests.Response:
-        # It ends a kept connection after a second, which a session notices too late.
-        headers = {**options.pop("headers", {}), "Connection": "close"}
-        return self._session.request(
-            method, self.url + path, timeout=ANSWER_LIMIT_S, headers=headers, **options
-        )
+        # A session of its own: Orthanc ends a kept connection after a second without saying so.
+        with requests.Session() as session:
+            session.trust_env = False
+            session.auth = self.auth
+            return session.request(method, self.url + path, timeout=ANSWER_LIMIT_S, **options)
 
 
 @contextmanager
@@ -146,7 +140,6 @@ def running_orthanc(
         _wait_until_ready(server, process, folder / "orthanc.log")
         yield server
     finally:
-        server.close()
         process.terminate()
         try:
             process.wait(timeout=20)
