@@ -154,7 +154,7 @@ def of_faiss(
     faiss.omp_set_num_threads(1)
 
     def set_expansion(expansion: int) -> None:
-        loaded.hnsw.efSearch = expansion
+        loaded.hnsw.efSearch = expansion  # type: ignore[attr-defined]  # the reader returns the base class
 
     return measured(
         "faiss-HNSW",

@@ -20,13 +20,15 @@ from cds.adapters.live_library import (
     plain_view,
 )
 from cds.adapters.usearch_index import EXACT_PARTITION
-from cds.domain.case import LibraryCase
+from cds.domain.case import CasePicture, LibraryCase
 from cds.domain.errors import CdsError, Reason
-from cds.domain.generation import Float32Array, IntArray
+from cds.domain.generation import BoolArray, Float32Array, GenerationTable, IntArray
+from cds.domain.picture_copy import GreyThumbnail, is_copy
 from cds.domain.query import Eligibility, FusedQuery
 from cds.domain.ranking import Hit, Ranking
 
 CaseLookup = Callable[[Sequence[str]], Mapping[str, LibraryCase]]
+ThumbnailLookup = Callable[[CasePicture], GreyThumbnail | None]
 
 ANOTHER_ENCODER = "another-encoder"
 PICTURES_PER_PATIENT = 8  # candidates per neighbour asked for, before one case per patient is kept
@@ -43,6 +45,8 @@ class IndexedCaseLibrary:
         Returns cases by id; a case that the catalogue no longer has is not shown.
     encoder_hash, feature_version
         What queries are made with; a generation built otherwise is refused.
+    thumbnail_of
+        Returns a kept picture's thumbnail; None leaves cropped copies unrecognised.
 
     """
 
@@ -53,11 +57,13 @@ class IndexedCaseLibrary:
         *,
         encoder_hash: str,
         feature_version: str,
+        thumbnail_of: ThumbnailLookup | None = None,
     ) -> None:
         self._generations = generations
         self._lookup = lookup
         self._encoder_hash = encoder_hash
         self._feature_version = feature_version
+        self._thumbnail_of = thumbnail_of
         self._live: LiveLibrary | None = None
         self._on_trouble: Callable[[], None] = _ignored
         self._open: OpenGeneration | None = None
@@ -130,7 +136,10 @@ class IndexedCaseLibrary:
         """
         view = self.view()
         passport = view.passport
-        found = [_Found(part, query, eligibility, cutoff) for part in view.parts]
+        found = [
+            _Found(part, self._copies(part, eligibility), query, eligibility, cutoff)
+            for part in view.parts
+        ]
         best = [one.best_similarity for one in found if one.best_similarity is not None]
         return Ranking(
             hits=self._hits(found, cutoff),
@@ -144,8 +153,33 @@ class IndexedCaseLibrary:
             generation_id=passport.generation_id,
             library_name=passport.library_name,
             n_library_patients=passport.n_patients,
-            already_in_library=any(one.has_duplicates for one in found),
+            already_in_library=any(one.has_copies for one in found),
         )
+
+    def _copies(self, part: Part, eligibility: Eligibility) -> BoolArray:
+        """Return which eligible rows show a copy of one of the query's pictures.
+
+        A near-duplicate is recognised by its hash. A cropped one is proposed by the hashes of the
+        kept picture's inner parts, and then laid over the query's.
+        """
+        table = part.generation.table
+        rows = part.eligible_rows(eligibility)
+        copies = rows & table.near_duplicates(eligibility.perceptual_hashes)
+        pairs = zip(eligibility.perceptual_hashes, eligibility.thumbnails, strict=False)
+        for value, wanted in pairs:
+            for row in table.copy_candidates(value, rows & ~copies).tolist():
+                kept = self._kept_thumbnail(table, row)
+                copies[row] = kept is not None and is_copy(wanted, kept)
+        return copies
+
+    def _kept_thumbnail(self, table: GenerationTable, row: int) -> GreyThumbnail | None:
+        if self._thumbnail_of is None:
+            return None
+        case_id = str(table.case_id[table.row_case[row]])
+        case, picture_id = self._lookup([case_id]).get(case_id), str(table.row_picture_id[row])
+        pictures = case.pictures if case is not None else ()
+        picture = next((p for p in pictures if p.picture_id == picture_id), None)
+        return None if picture is None else self._thumbnail_of(picture)
 
     def _hits(self, found: Sequence[_Found], cutoff: int) -> tuple[Hit, ...]:
         best: list[tuple[_Found, int]] = []
@@ -181,18 +215,25 @@ class _Found:
     """
 
     def __init__(
-        self, part: Part, query: FusedQuery, eligibility: Eligibility, cutoff: int
+        self,
+        part: Part,
+        copies: BoolArray,
+        query: FusedQuery,
+        eligibility: Eligibility,
+        cutoff: int,
     ) -> None:
         table = part.generation.table
-        rows = table.eligible_rows(eligibility)
-        if part.hidden is not None:
-            rows &= ~part.hidden[table.row_case]
-        duplicates = rows & table.near_duplicates(eligibility.perceptual_hashes)
         self.part = part
-        self.has_duplicates = bool(duplicates.any())
-        self.rows = rows & ~cases_of(table, duplicates)[table.row_case]
+        self.has_copies = bool(copies.any())
+        self.rows = part.eligible_rows(eligibility)
+        if not eligibility.keep_copies:
+            self.rows &= ~cases_of(table, copies)[table.row_case]
         self.positions = _candidates(part.generation, query, np.flatnonzero(self.rows), cutoff)
-        self.similarities = _Similarities(part.generation, query, self.positions)
+        if eligibility.keep_copies:
+            self.positions = np.union1d(self.positions, np.flatnonzero(copies))
+        self.similarities = _Similarities(
+            part.generation, query, self.positions, copies[self.positions]
+        )
         cases = table.row_case[self.positions]
         self.patients = part.patient[cases]
         self.order = part.order[cases]
@@ -242,17 +283,25 @@ class _Similarities:
 
     The record's weight counts by the share of the block that both sides have: without any common
     measurement the picture decides alone, with all of them the weights are the query's. Of several
-    slices the most similar one counts, row by row.
+    slices the most similar one counts, row by row; a copy of the picture is as similar as itself.
     """
 
-    def __init__(self, generation: OpenGeneration, query: FusedQuery, positions: IntArray) -> None:
+    def __init__(
+        self,
+        generation: OpenGeneration,
+        query: FusedQuery,
+        positions: IntArray,
+        copies: BoolArray,
+    ) -> None:
         table, d = generation.table, generation.passport.image_dimension
         vectors = table.vectors[positions]
         self.positions = positions
-        self.key_image = None if query.image is None else vectors[:, :d] @ query.image
-        self.image = self.key_image
-        for more in query.more_images:
-            self.image = np.maximum(self.image, vectors[:, :d] @ more)
+        self.key_image: Float32Array | None = None
+        self.image: Float32Array | None = None
+        if query.image is not None:
+            products = np.stack([vectors[:, :d] @ image for image in query.images()])
+            self.key_image = np.where(copies, np.float32(1.0), products[0])
+            self.image = np.where(copies, np.float32(1.0), products.max(axis=0))
         self.record = None if query.record is None else vectors[:, d:] @ query.record
         self.coverage = np.zeros(positions.shape, dtype=np.float32)
         if query.presence is not None:

@@ -18,7 +18,7 @@ from cds.adapters.exact_index import ExactIndex
 from cds.adapters.graph_building import build_graph
 from cds.adapters.usearch_index import UsearchIndex
 from cds.domain.errors import CdsError, Reason
-from cds.domain.generation import GenerationTable, IndexPassport
+from cds.domain.generation import Float32Array, GenerationTable, IndexPassport
 from cds.ports import VectorIndex
 
 VECTORS, COLUMNS, PASSPORT, GRAPH, MANIFEST = (
@@ -142,10 +142,7 @@ class GenerationFolder:
         _verify(folder)
         passport = _read_passport(folder)
         vectors = np.load(folder / VECTORS, mmap_mode="r", allow_pickle=False)
-        with np.load(folder / COLUMNS, allow_pickle=False) as columns:
-            table = GenerationTable(
-                vectors=vectors, **{name: columns[name] for name in columns.files}
-            )
+        table = _read_table(folder, vectors)
         index: VectorIndex = ExactIndex(vectors)
         if passport.expansion_search is not None:
             index = UsearchIndex.view(
@@ -229,6 +226,17 @@ def _verify(folder: Path) -> None:
             "The index is damaged; rebuild it with `precedent library index`.",
             file=damaged[0],
         )
+
+
+def _read_table(folder: Path, vectors: Float32Array) -> GenerationTable:
+    with np.load(folder / COLUMNS, allow_pickle=False) as columns:
+        held = {name: columns[name] for name in columns.files}
+    if held.keys() | {"vectors"} != {column.name for column in fields(GenerationTable)}:
+        raise CdsError(
+            Reason.INDEX_UNAVAILABLE,
+            "The index was built by another version; rebuild it with `precedent library index`.",
+        )
+    return GenerationTable(vectors=vectors, **held)
 
 
 def _read_passport(folder: Path) -> IndexPassport:

@@ -14,6 +14,7 @@ from cds.adapters.exact_index import ExactIndex
 from cds.adapters.generations import OpenGeneration
 from cds.domain.errors import CdsError, Reason
 from cds.domain.generation import GenerationTable, IndexPassport, IntArray
+from cds.domain.query import Eligibility
 
 BoolArray = NDArray[np.bool_]
 
@@ -84,6 +85,12 @@ class Part:
     hidden: BoolArray | None
     patient: IntArray
     order: IntArray
+
+    def eligible_rows(self, eligibility: Eligibility) -> BoolArray:
+        """Return which rows may answer, shape ``(n,)``, before copies are excluded."""
+        table = self.generation.table
+        rows = table.eligible_rows(eligibility)
+        return rows if self.hidden is None else rows & ~self.hidden[table.row_case]
 
 
 @dataclass(frozen=True, slots=True, eq=False)

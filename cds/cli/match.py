@@ -45,6 +45,11 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser.add_argument("--collection", default="", help="the collection of that number")
     parser.add_argument("--view", choices=["PA", "AP"], help="view, where the file does not say")
     parser.add_argument("--cutoff", type=int, help="how many distinct patients to count at most")
+    parser.add_argument(
+        "--keep-copies",
+        action="store_true",
+        help="rank copies of the picture too instead of excluding them",
+    )
     parser.add_argument("--json", action="store_true", help="print the whole answer as JSON")
     parser.set_defaults(run=run)
 
@@ -63,7 +68,7 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.json:
         sys.stdout.write(json.dumps(asdict(report), default=str, indent=1) + "\n")
     else:
-        print_report(report, Console())
+        print_report(report, Console(), copies_kept=arguments.keep_copies)
     return 0
 
 
@@ -128,6 +133,7 @@ def _query(engine: Engine, arguments: argparse.Namespace) -> CaseQuery:
         frames=engine.frames_from_file(content, view_position=arguments.view),
         weights=BlockWeights(engine.settings.image_weight),
         cutoff=arguments.cutoff or engine.settings.cutoff,
+        keep_copies=arguments.keep_copies,
         own_identifiers=((arguments.collection, arguments.patient),) if arguments.patient else (),
     )
 
@@ -138,7 +144,7 @@ def _why_unread(error: OSError | UnicodeDecodeError) -> str:
     return (error.strerror or "it cannot be opened").lower()
 
 
-def print_report(report: CaseReport, console: Console) -> None:
+def print_report(report: CaseReport, console: Console, *, copies_kept: bool = False) -> None:
     """Print an answer for a person, in the order of the app page."""
     console.print(wording.header(report.library_name), style="dim")
     console.print()
@@ -146,7 +152,8 @@ def print_report(report: CaseReport, console: Console) -> None:
         if sentence is not None:
             console.print(sentence, style="bold")
     if report.already_in_library:
-        console.print("This picture, or a near-duplicate, is already in the library; excluded.")
+        fate = "ranked as well" if copies_kept else "excluded"
+        console.print(f"This picture, or a copy of it, is already in the library; {fate}.")
     if report.state is AnswerState.COMPARED:
         console.print(_table(report))
     findings = [statement.sentence for statement in report.findings]

@@ -18,6 +18,7 @@ from cds.domain.generation import comparable_modalities
 from cds.domain.key_slices import SLICED
 from cds.domain.outcome_terms import NOT_COUNTED, NUMBERS, event_phrase_of_one
 from cds.domain.perceptual_hash import perceptual_hash
+from cds.domain.picture_copy import thumbnail
 from cds.domain.pixels import PixelFrame
 from cds.domain.priority import suggested_priority
 from cds.domain.query import CaseQuery, Eligibility
@@ -120,6 +121,8 @@ def eligibility_of(
         excluded_patient_keys=patient_keys,
         excluded_study_keys=study_keys,
         perceptual_hashes=tuple(perceptual_hash(frame.pixels) for frame in query.frames),
+        thumbnails=tuple(thumbnail(frame.pixels) for frame in query.frames),
+        keep_copies=query.keep_copies,
     )
 
 

@@ -59,7 +59,15 @@ class AgeGroup(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class CasePicture:
-    """One picture of a case as the blob store keeps it (8-bit grey PNG, long side bounded)."""
+    """One picture of a case as the blob store keeps it (8-bit grey PNG, long side bounded).
+
+    Attributes
+    ----------
+    inner_hashes
+        Perceptual hashes of its inner parts (`cds.domain.picture_copy.inner_hashes`); empty in
+        pictures that an earlier version imported.
+
+    """
 
     picture_id: str
     blob_key: str
@@ -68,6 +76,7 @@ class CasePicture:
     view_group: ViewGroup
     perceptual_hash: int
     laterality: str | None = None
+    inner_hashes: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, repr=False)

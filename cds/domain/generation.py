@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from cds.domain.case import AgeGroup, ViewGroup
 from cds.domain.perceptual_hash import hash_words
+from cds.domain.picture_copy import CANDIDATE_BITS, N_CANDIDATES
 from cds.domain.query import Eligibility
 
 Float32Array = NDArray[np.float32]
@@ -75,6 +76,8 @@ class GenerationTable:
         Shape ``(n,)``.
     row_perceptual_hash
         Shape ``(n, 4)``, uint64: the words of each hash, the highest first.
+    row_inner_hash
+        Shape ``(n, 4, 4)``, uint64: the same of each picture's inner parts.
     case_id, case_study_key, case_modality, case_body_part, case_age_group, case_owner, \
     case_collection, case_diagnosis
         Shape ``(c,)``, text; empty where unknown.
@@ -96,6 +99,7 @@ class GenerationTable:
     row_picture_id: TextArray
     row_view: TextArray
     row_perceptual_hash: NDArray[np.uint64]
+    row_inner_hash: NDArray[np.uint64]
     case_id: TextArray
     case_study_key: TextArray
     case_modality: TextArray
@@ -129,6 +133,31 @@ class GenerationTable:
             bits = np.bitwise_count(self.row_perceptual_hash ^ words).sum(axis=1)
             result |= bits <= NEAR_DUPLICATE_BITS
         return result
+
+    def copy_candidates(self, value: int, among: BoolArray) -> IntArray:
+        """Return the rows that may show a cropped copy of a picture, the likeliest first.
+
+        Parameters
+        ----------
+        value
+            The picture's perceptual hash.
+        among
+            Shape ``(n,)``: which rows are looked at.
+
+        Returns
+        -------
+        numpy.ndarray
+            At most 5 rows, int64. Whether one is a copy `cds.domain.picture_copy` decides.
+
+        """
+        rows = np.flatnonzero(among)
+        words = np.array(hash_words(value), dtype=np.uint64)
+        whole = np.bitwise_count(self.row_perceptual_hash[rows] ^ words).sum(axis=1)
+        inner = np.bitwise_count(self.row_inner_hash[rows] ^ words).sum(axis=2).min(axis=1)
+        bits = np.minimum(whole, inner)
+        near = np.flatnonzero(bits <= CANDIDATE_BITS)
+        best: IntArray = rows[near[np.argsort(bits[near], kind="stable")[:N_CANDIDATES]]]
+        return best
 
     def _eligible_cases(self, eligibility: Eligibility) -> BoolArray:
         cases = self.case_known_at < eligibility.known_before.timestamp()

@@ -126,7 +126,7 @@ def _best_fit(whole: Float32Array, part: Float32Array) -> float:
     best = -1.0
     for h, w in _sizes(whole.shape, part.shape):
         template = _averaged(part, h, w)
-        template = template - template.mean()
+        template -= template.mean()
         norm = float(np.sqrt((template**2).sum()))
         if norm < _FLAT:
             continue
@@ -160,11 +160,12 @@ def _averaging(n_source: int, n_cells: int) -> Float32Array:
     pixel = np.arange(n_source, dtype=np.float64)
     overlap = np.minimum(edges[1:, None], pixel + 1.0) - np.maximum(edges[:-1, None], pixel)
     weights = np.clip(overlap, 0.0, None)
-    return (weights / weights.sum(axis=1, keepdims=True)).astype(np.float32)
+    return np.asarray(weights / weights.sum(axis=1, keepdims=True), dtype=np.float32)
 
 
 def _integral(values: Float32Array) -> NDArray[np.float64]:
-    return np.pad(values.astype(np.float64).cumsum(axis=0).cumsum(axis=1), ((1, 0), (1, 0)))
+    sums: NDArray[np.float64] = values.astype(np.float64).cumsum(axis=0).cumsum(axis=1)
+    return np.pad(sums, ((1, 0), (1, 0)))
 
 
 def _window(integral: NDArray[np.float64], rows: int, columns: int) -> NDArray[np.float64]:

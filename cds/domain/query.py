@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from cds.domain.case import AgeGroup, ViewGroup
 from cds.domain.patient import ClinicalContext
+from cds.domain.picture_copy import GreyThumbnail
 from cds.domain.pixels import PixelFrame
 from cds.domain.study import StudyRef
 
@@ -93,6 +94,10 @@ class Eligibility:
         Keyed hashes of the query's own patient and study.
     perceptual_hashes
         Of the query's pictures; near-duplicates of them are excluded.
+    thumbnails
+        Of the same pictures, in the same order; cropped copies of them are excluded as well.
+    keep_copies
+        Copies are ranked instead of excluded, each as similar as a picture is to itself.
 
     """
 
@@ -105,6 +110,8 @@ class Eligibility:
     excluded_patient_keys: frozenset[str] = frozenset()
     excluded_study_keys: frozenset[str] = frozenset()
     perceptual_hashes: tuple[int, ...] = ()
+    thumbnails: tuple[GreyThumbnail, ...] = ()
+    keep_copies: bool = False
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -119,6 +126,8 @@ class CaseQuery:
         Aware UTC; nothing known later is used.
     own_identifiers
         Further (namespace, identifier) pairs of the same patient, to be excluded from the answer.
+    keep_copies
+        Rank copies of the pictures as well; for librarians, never for a patient's answer.
 
     """
 
@@ -131,6 +140,7 @@ class CaseQuery:
     weights: BlockWeights = BlockWeights()
     cutoff: int = DEFAULT_CUTOFF
     own_identifiers: tuple[tuple[str, str], ...] = ()
+    keep_copies: bool = False
 
     def identifiers(self) -> frozenset[tuple[str, str]]:
         """Return every (namespace, identifier) pair that names the query's own patient."""

@@ -38,7 +38,7 @@ from cds.domain.uploaded import UploadedPicture, query_of_upload
 from cds.engine.background import Background, open_background
 from cds.engine.index_upkeep import INDEX_FOLDER, IndexParts, IndexUpkeep
 from cds.library.index_building import EncoderIdentity
-from cds.library.picture_preparation import to_png
+from cds.library.picture_preparation import kept_thumbnail, to_png
 from cds.pipeline import Tools
 from cds.ports import (
     AuditEvent,
@@ -317,43 +317,16 @@ def engine_from_settings(settings: Settings, *, clock: Clock | None = None) -> E
     clock = clock or SystemClock()
     storage = open_storage(settings, clock)
     embedder = OnnxImageEmbedder.from_folder(settings.encoder_dir or shipped_encoder())
-    features = CataloguePatientFeatures()
-    generations = GenerationFolder(generation_folder(settings))
-    library = IndexedCaseLibrary(
-        generations,
-        storage.catalogue.cases,
-        encoder_hash=embedder.encoder_hash,
-        feature_version=features.version,
-    )
+    library, upkeep = _library(settings, storage, embedder, clock)
     clients = EgressClients(development=settings.development, ca_file=settings.ca_file)
-    upkeep = IndexUpkeep(
-        IndexParts(
-            storage=storage,
-            generations=generations,
-            lock=WriterLock(generation_folder(settings), storage.engine),
-            features=features,
-            encoder=EncoderIdentity(
-                embedder.encoder_name, embedder.encoder_hash, embedder.dimension
-            ),
-            library_name=settings.library_name,
-            clock=clock,
-        ),
-        library,
-    )
     peers = EhrPeers(clients, clock=clock)
     backend_tokens = BackendServiceTokens(clients, storage.backend_keys, clock)
     background = open_background(settings, storage, clients, clock=clock, tokens=backend_tokens)
     analyst = Analyst(
         ports=background.analysis_ports(peers.reader, peers.images),
-        tools=Tools(embedder, features, library, storage.keys),
+        tools=Tools(embedder, CataloguePatientFeatures(), library, storage.keys),
         passport=lambda: library.view().passport,
-        defaults=AnalysisDefaults(
-            software=f"{SOFTWARE} {version(SOFTWARE)}",
-            library_name=settings.library_name,
-            cutoff=settings.cutoff,
-            weights=BlockWeights(settings.image_weight),
-            image_module=settings.image_module,
-        ),
+        defaults=_defaults(settings),
     )
     return Engine(
         settings=settings,
@@ -369,6 +342,41 @@ def engine_from_settings(settings: Settings, *, clock: Clock | None = None) -> E
         backend_tokens=backend_tokens,
         upkeep=upkeep,
         background=background,
+    )
+
+
+def _library(
+    settings: Settings, storage: Storage, embedder: OnnxImageEmbedder, clock: Clock
+) -> tuple[IndexedCaseLibrary, IndexUpkeep]:
+    """Return the library as queries see it, and what keeps its index."""
+    features = CataloguePatientFeatures()
+    generations = GenerationFolder(generation_folder(settings))
+    library = IndexedCaseLibrary(
+        generations,
+        storage.catalogue.cases,
+        encoder_hash=embedder.encoder_hash,
+        feature_version=features.version,
+        thumbnail_of=lambda picture: kept_thumbnail(storage.blobs, picture),
+    )
+    parts = IndexParts(
+        storage=storage,
+        generations=generations,
+        lock=WriterLock(generation_folder(settings), storage.engine),
+        features=features,
+        encoder=EncoderIdentity(embedder.encoder_name, embedder.encoder_hash, embedder.dimension),
+        library_name=settings.library_name,
+        clock=clock,
+    )
+    return library, IndexUpkeep(parts, library)
+
+
+def _defaults(settings: Settings) -> AnalysisDefaults:
+    return AnalysisDefaults(
+        software=f"{SOFTWARE} {version(SOFTWARE)}",
+        library_name=settings.library_name,
+        cutoff=settings.cutoff,
+        weights=BlockWeights(settings.image_weight),
+        image_module=settings.image_module,
     )
 
 

@@ -14,6 +14,7 @@ from cds.domain.case import CasePicture, LibraryCase
 from cds.domain.errors import CdsError, Reason
 from cds.domain.generation import Float32Array, GenerationTable, IndexPassport, IntArray
 from cds.domain.perceptual_hash import hash_words
+from cds.domain.picture_copy import CROPPED_SHARES
 from cds.ports import PatientFeatures
 
 REFUSED_SHARE = 0.05  # of the library's own cases, by definition of the limit
@@ -130,6 +131,7 @@ def generation_table(
         row_perceptual_hash=np.array(
             [hash_words(p.perceptual_hash) for _, p, _ in rows], dtype=np.uint64
         ),
+        row_inner_hash=np.array([_inner_words(p) for _, p, _ in rows], dtype=np.uint64),
         case_id=np.array([case.case_id for case in cases]),
         case_study_key=np.array([case.study_key for case in cases]),
         case_modality=np.array([case.modality or "" for case in cases]),
@@ -147,6 +149,12 @@ def generation_table(
         finding_key=np.array(keys, dtype=np.str_),
         finding_display=np.array([displays[key] for key in keys], dtype=np.str_),
     )
+
+
+def _inner_words(picture: CasePicture) -> list[tuple[int, ...]]:
+    """Return the words of the inner hashes; a picture without them has its own hash instead."""
+    hashes = picture.inner_hashes or (picture.perceptual_hash,) * len(CROPPED_SHARES)
+    return [hash_words(value) for value in hashes]
 
 
 def _finding_pairs(cases: list[LibraryCase], keys: list[str]) -> IntArray:

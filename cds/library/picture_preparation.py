@@ -13,6 +13,7 @@ from PIL import Image
 from cds.domain.case import CasePicture, ViewGroup
 from cds.domain.errors import CdsError, Reason
 from cds.domain.perceptual_hash import perceptual_hash
+from cds.domain.picture_copy import GreyThumbnail, inner_hashes, thumbnail
 from cds.domain.pixels import PixelFrame
 from cds.library.source_case import SourcePicture
 from cds.ports import BlobStore
@@ -99,6 +100,7 @@ def prepare(
         view_group=ViewGroup.from_view_position(view),
         perceptual_hash=perceptual_hash(frame.pixels),
         laterality=source.laterality or frame.laterality,
+        inner_hashes=inner_hashes(frame.pixels),
     )
     return PreparedPicture(picture, sha256(content).hexdigest(), frame)
 
@@ -119,6 +121,14 @@ def from_png(png: bytes, *, content_sha256: str = "") -> PixelFrame:
     with Image.open(BytesIO(png), formats=("PNG",)) as image:
         pixels = np.asarray(image.convert("L"), dtype=np.float32) / np.float32(WHITE_8_BIT)
     return PixelFrame(pixels=pixels, content_sha256=content_sha256)
+
+
+def kept_thumbnail(blobs: BlobStore, picture: CasePicture) -> GreyThumbnail | None:
+    """Return the thumbnail of a kept picture, None if its bytes are gone."""
+    try:
+        return thumbnail(from_png(blobs.get(picture.blob_key)).pixels)
+    except CdsError:
+        return None
 
 
 def _refuse_burned_in_text(frame: PixelFrame) -> None:

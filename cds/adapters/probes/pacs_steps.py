@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from cds.adapters.dicom_objects import PEER_NAME
 from cds.adapters.dicomweb import credential_for
-from cds.adapters.dicomweb_service import PEER_NAME
 from cds.domain.check_line import CheckLine, failed, passed, unknown
 from cds.domain.errors import CdsError
 from cds.domain.time_limit import TimeLimit

@@ -20,6 +20,7 @@ class ProtectedPicture:
 
     perceptual_hash: int
     laterality: str | None
+    inner_hashes: tuple[int, ...] = ()
 
 
 class CaseRows:
@@ -105,7 +106,9 @@ class CaseRows:
                 columns=picture.columns,
                 view_group=picture.view_group.value,
                 protected=self._protected.seal(
-                    ProtectedPicture(picture.perceptual_hash, picture.laterality),
+                    ProtectedPicture(
+                        picture.perceptual_hash, picture.laterality, picture.inner_hashes
+                    ),
                     picture.picture_id,
                 ),
             )
@@ -132,6 +135,7 @@ class CaseRows:
             view_group=ViewGroup(row.view_group),
             perceptual_hash=protected.perceptual_hash,
             laterality=protected.laterality,
+            inner_hashes=protected.inner_hashes,
         )
 
 

@@ -24,7 +24,7 @@ def a_film(seed: int = 0, rows: int = 240, columns: int = 200) -> NDArray[np.flo
         row = np.arange(rows) * cells // rows
         column = np.arange(columns) * cells // columns
         film += coarse[np.ix_(row, column)]
-    return ((film - film.min()) / np.ptp(film)).astype(np.float32)
+    return np.asarray((film - film.min()) / np.ptp(film), dtype=np.float32)
 
 
 def cropped(film: NDArray[np.float32], share: float) -> NDArray[np.float32]:
