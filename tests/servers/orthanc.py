@@ -16,6 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import pytest
 import requests
 
 INSTALL = "apt-get install --no-install-recommends orthanc orthanc-dicomweb"
@@ -161,3 +162,21 @@ def _wait_until_ready(server: Orthanc, process: subprocess.Popen[bytes], log: Pa
         if process.poll() is not None or time.monotonic() > give_up_at_s:
             raise AssertionError(f"Orthanc did not start:\n{log.read_text(errors='replace')}")
         time.sleep(0.05)
+
+
+@pytest.fixture(scope="session")
+def shared_orthanc(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Orthanc]:
+    """One Orthanc for the whole run; `orthanc` hands it out empty."""
+    from tests.conftest import missing
+
+    if orthanc_program() is None:
+        missing(f"Orthanc with DICOMweb is missing: {INSTALL}.")
+    with running_orthanc(tmp_path_factory.mktemp("orthanc")) as server:
+        yield server
+
+
+@pytest.fixture
+def orthanc(shared_orthanc: Orthanc) -> Orthanc:
+    """An empty PACS that we did not write."""
+    shared_orthanc.clear()
+    return shared_orthanc
