@@ -32,27 +32,18 @@ MAX_INSTANCE_BYTES = 128 * 1024 * 1024
 ACCEPT_DICOM = 'multipart/related; type="application/dicom"; transfer-syntax=*'
 MAX_INFLATED_HEADER_BYTES = 1024 * 1024
 _PREFIX_BYTES = 4096  # holds the file meta information, which says how the rest is written
-_LAST_TAG = 0x0020000E  # Series Instance UID; elements stand in the order of their tags
-_WANTED = [
-    Tag(keyword)
-    for keyword in (
-        "SpecificCharacterSet",
-        "SOPInstanceUID",
-        "PatientID",
-        "IssuerOfPatientID",
-        "StudyInstanceUID",
-        "SeriesInstanceUID",
-    )
-]
+_LAST_TAG = 0x0020000D  # Study Instance UID; elements stand in the order of their tags
+_STATED = ("StudyInstanceUID", "SOPInstanceUID", "PatientID", "IssuerOfPatientID")
+_WANTED = [Tag(keyword) for keyword in ("SpecificCharacterSet", *_STATED)]
+NOT_DICOM = "The PACS answered with something that is not a DICOM object."
 
 
 @dataclass(frozen=True, slots=True, repr=False)
 class StatedIdentity:
     """Whose and which object this is, in its own words; None where it says nothing."""
 
-    study_instance_uid: str | None
-    series_instance_uid: str | None
-    sop_instance_uid: str | None
+    study_instance_uid: str
+    sop_instance_uid: str
     patient_id_value: str | None
     issuer: str | None
 
@@ -121,17 +112,12 @@ def stated_identity(content: bytes) -> StatedIdentity:
         warnings.simplefilter("ignore")
         try:
             header = _header(content)
-            return StatedIdentity(
-                study_instance_uid=_text(header, "StudyInstanceUID"),
-                series_instance_uid=_text(header, "SeriesInstanceUID"),
-                sop_instance_uid=_text(header, "SOPInstanceUID"),
-                patient_id_value=_text(header, "PatientID"),
-                issuer=_text(header, "IssuerOfPatientID"),
-            )
+            study_uid, sop_uid, patient, issuer = (_text(header, keyword) for keyword in _STATED)
         except (*BROKEN, NotImplementedError) as error:
-            raise CdsError(
-                Reason.IMAGE_UNREADABLE, "The PACS answered with something that is not DICOM."
-            ) from error
+            raise CdsError(Reason.IMAGE_UNREADABLE, NOT_DICOM) from error
+    if study_uid is None or sop_uid is None:
+        raise CdsError(Reason.IMAGE_UNREADABLE, NOT_DICOM)
+    return StatedIdentity(study_uid, sop_uid, patient, issuer)
 
 
 def _header(content: bytes) -> Dataset:

@@ -79,11 +79,13 @@ class Storage:
         Raises
         ------
         CdsError
-            INVALID_CONFIGURATION if it does not answer.
+            STORAGE_UNAVAILABLE if it does not answer; INVALID_CONFIGURATION if it answers, but not
+            as this software's database does.
 
         """
         try:
-            self.catalogue.n_cases()
+            self.embeddings.current_generation()
+            self.catalogue.case_by_id("")
         except SQLAlchemyError as error:
             raise CdsError(
                 Reason.INVALID_CONFIGURATION,
@@ -103,16 +105,18 @@ def initialise(settings: StorageSettings) -> None:
     """
     settings.state_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
     engine = open_database(settings.effective_database_url)
-    if not settings.effective_key_file.exists() and has_data_keys(engine):
-        raise CdsError(
-            Reason.INVALID_CONFIGURATION,
-            "The database holds encrypted data, but its key file is missing. Restore the key "
-            "file (PRECEDENT_KEY_FILE) from its backup; a new key could not read the data.",
-        )
-    ring = create_key_ring(settings.effective_key_file)
-    upgrade_to_head(engine)
-    open_field_cipher(engine, ring)
-    engine.dispose()
+    try:
+        if not settings.effective_key_file.exists() and has_data_keys(engine):
+            raise CdsError(
+                Reason.INVALID_CONFIGURATION,
+                "The database holds encrypted data, but its key file is missing. Restore the key "
+                "file (PRECEDENT_KEY_FILE) from its backup; a new key could not read the data.",
+            )
+        ring = create_key_ring(settings.effective_key_file)
+        upgrade_to_head(engine)
+        open_field_cipher(engine, ring)
+    finally:
+        engine.dispose()
 
 
 def open_storage(settings: StorageSettings, clock: Clock | None = None) -> Storage:
@@ -127,12 +131,12 @@ def open_storage(settings: StorageSettings, clock: Clock | None = None) -> Stora
     """
     ring = load_key_ring(settings.effective_key_file)
     engine = open_database(settings.effective_database_url)
-    if not is_at_head(engine):
-        raise CdsError(
-            Reason.INVALID_CONFIGURATION,
-            "The database is not at this version's schema; run `precedent init`.",
-        )
-    return storage_over(settings, engine, ring, clock or SystemClock())
+    try:
+        _check_schema(engine)
+        return storage_over(settings, engine, ring, clock or SystemClock())
+    except CdsError:
+        engine.dispose()
+        raise
 
 
 def storage_over(settings: StorageSettings, engine: Engine, ring: KeyRing, clock: Clock) -> Storage:
@@ -152,6 +156,14 @@ def storage_over(settings: StorageSettings, engine: Engine, ring: KeyRing, clock
         backend_keys=SqlBackendKeys(engine, cipher, clock),
         audit=SqlAuditTrail(engine, clock),
     )
+
+
+def _check_schema(engine: Engine) -> None:
+    if not is_at_head(engine):
+        raise CdsError(
+            Reason.INVALID_CONFIGURATION,
+            "The database is not at this version's schema; run `precedent init`.",
+        )
 
 
 def _blob_url(settings: StorageSettings) -> str:

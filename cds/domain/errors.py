@@ -21,6 +21,7 @@ class Reason(StrEnum):
     NOT_FOUND = "not-found"
     MODEL_UNAVAILABLE = "model-unavailable"
     INDEX_UNAVAILABLE = "index-unavailable"
+    STORAGE_UNAVAILABLE = "storage-unavailable"
     NOT_AUTHENTICATED = "not-authenticated"
     NOT_AUTHORIZED = "not-authorized"
     INVALID_REQUEST = "invalid-request"

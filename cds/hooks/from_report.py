@@ -41,6 +41,7 @@ _WHY = {
     Reason.NO_IMAGING: "no image found",
     Reason.MODEL_UNAVAILABLE: "image model not available",
     Reason.INDEX_UNAVAILABLE: "case library not available",
+    Reason.STORAGE_UNAVAILABLE: "database not available",
     Reason.UPSTREAM_REFUSED: "no access to the images",
     Reason.NOT_AUTHORIZED: "no access to the images",
     Reason.EGRESS_REFUSED: "image address not registered",

@@ -44,6 +44,7 @@ STATUS_OF = {
     Reason.UPSTREAM_REFUSED: WireStatus(502, "forbidden"),
     Reason.MODEL_UNAVAILABLE: WireStatus(503, "transient"),
     Reason.INDEX_UNAVAILABLE: WireStatus(503, "transient"),
+    Reason.STORAGE_UNAVAILABLE: WireStatus(503, "transient"),
     Reason.DEADLINE: WireStatus(504, "timeout"),
 }
 _HTTP_ISSUE = {

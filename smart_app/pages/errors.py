@@ -28,6 +28,7 @@ TITLES = {
     Reason.NOT_FOUND: "Not found",
     Reason.MODEL_UNAVAILABLE: "The image model is not available",
     Reason.INDEX_UNAVAILABLE: "The case library is not ready",
+    Reason.STORAGE_UNAVAILABLE: "The database does not answer",
     Reason.NOT_AUTHENTICATED: "Sign-in needed",
     Reason.NOT_AUTHORIZED: "Not allowed",
     Reason.INVALID_REQUEST: "This address cannot be opened like this",
@@ -44,6 +45,7 @@ ADVICE = {
     Reason.IDENTITY_MISMATCH: "Nothing was compared. Tell the PACS team.",
     Reason.MODEL_UNAVAILABLE: "Nothing was compared. Tell the operator of Precedent.",
     Reason.INDEX_UNAVAILABLE: "Nothing was compared. Tell the operator of Precedent.",
+    Reason.STORAGE_UNAVAILABLE: "Read in normal order, and try again in a minute.",
     Reason.INVALID_CONFIGURATION: "Tell the operator of Precedent.",
 }
 STAGES = {

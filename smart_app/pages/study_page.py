@@ -41,6 +41,7 @@ WHAT_TO_DO = {
     ),
     Reason.MODEL_UNAVAILABLE.value: "Tell the operator of Precedent. Read in normal order.",
     Reason.INDEX_UNAVAILABLE.value: "Tell the operator of Precedent. Read in normal order.",
+    Reason.STORAGE_UNAVAILABLE.value: "Read in normal order, and try again in a minute.",
 }
 REPORT_STATES = {
     ReportState.NONE: "Not yet reported",

@@ -17,6 +17,7 @@ from cds.web.seen_tokens import SeenTokens
 from tests.builders.answers import NOW
 from tests.fakes.clock import FixedClock
 from tests.fakes.door_memories import FakeHookCalls, FakeSeenTokens
+from tests.servers.postgresql import PostgresqlServer
 
 LATER = NOW + timedelta(minutes=5)
 
@@ -24,14 +25,14 @@ LATER = NOW + timedelta(minutes=5)
 class Memories:
     """One implementation of both ports, with its clock."""
 
-    def __init__(self, kind: str, folder: Path) -> None:
+    def __init__(self, kind: str, folder: Path, database_url: str = "") -> None:
         self.clock = FixedClock(NOW)
         self.folder = folder
         self.hook_calls: HookCalls = FakeHookCalls()
         self.seen_tokens: SeenTokens = FakeSeenTokens(self.clock)
         self.dispose = lambda: None
-        if kind == "sql":
-            settings = Settings(state_dir=folder)
+        if kind != "fake":
+            settings = Settings(state_dir=folder, database_url=database_url)
             initialise(settings)
             storage = open_storage(settings, self.clock)
             self.hook_calls = SqlHookCalls(storage.engine, storage.cipher, self.clock)
@@ -39,9 +40,13 @@ class Memories:
             self.dispose = storage.engine.dispose
 
 
-@pytest.fixture(params=["fake", "sql"])
+@pytest.fixture(params=["fake", "sqlite", "postgresql"])
 def memories(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Memories]:
-    made = Memories(request.param, tmp_path)
+    url = ""
+    if request.param == "postgresql":
+        server: PostgresqlServer = request.getfixturevalue("postgresql")
+        url = server.new_database()
+    made = Memories(request.param, tmp_path, url)
     yield made
     made.dispose()
 
@@ -102,7 +107,7 @@ def test_token_when_presented_by_many_at_once_is_accepted_once(memories: Memorie
 
 
 def test_answer_when_kept_in_the_database_cannot_be_read_there(tmp_path: Path) -> None:
-    memories = Memories("sql", tmp_path)
+    memories = Memories("sqlite", tmp_path)
     save(memories.hook_calls, {"response": "SECRET-CARD-TEXT"})
     memories.seen_tokens.accept_once("a", "iss", "SECRET-JTI", expires_at=LATER)
     memories.dispose()

@@ -15,7 +15,10 @@ from pydicom.dataset import Dataset
 from tests.fakes.http_server import Asked, Reply
 
 _LEVELS = {
-    "studies": ("StudyInstanceUID", ("PatientID", "IssuerOfPatientID", "AccessionNumber")),
+    "studies": (
+        "StudyInstanceUID",
+        ("PatientID", "IssuerOfPatientID", "AccessionNumber", "StudyDate", "StudyTime"),
+    ),
     "series": ("SeriesInstanceUID", ("Modality", "SeriesDescription", "SeriesNumber")),
     "instances": (
         "SOPInstanceUID",
@@ -85,29 +88,26 @@ class DicomwebServer:
             ]
 
     def _search(self, level: str, headers: Sequence[Dataset], asked: Asked) -> Reply:
-        key, keywords = _LEVELS[level]
+        key, _ = _LEVELS[level]
         filters = {k: v[0] for k, v in asked.query.items() if k[0].isupper()}
         groups: dict[str, Dataset] = {}
         counts: dict[str, int] = {}
         for header in headers:
-            if self.ignores_filters or all(
-                fnmatch.fnmatchcase(str(header.get(k, "")), v) for k, v in filters.items()
-            ):
+            if self.ignores_filters or all(_matches(header, k, v) for k, v in filters.items()):
                 groups.setdefault(str(header.get(key)), header)
                 counts[str(header.get(key))] = counts.get(str(header.get(key)), 0) + 1
         if not groups:
-            return Reply(self.no_match_status, b"[]" if self.no_match_status == 200 else b"")
-        answers: list[dict[str, Any]] = []
-        for uid, header in groups.items():
-            answer = Dataset()
-            for keyword in (key, *keywords):
-                if keyword in header:
-                    answer[keyword] = header[keyword]
-            document = answer.to_json_dict()
-            if level == "series":
-                document["00201209"] = {"vr": "IS", "Value": [str(counts[uid])]}
-            answers.append(document)
-        return Reply.json(answers, kind="application/dicom+json")
+            return self._no_match()
+        answers = [_answer(level, header, counts[uid]) for uid, header in groups.items()]
+        offset = int(asked.query.get("offset", ["0"])[0])
+        limit = int(asked.query.get("limit", [str(len(answers))])[0])
+        page = answers[offset : offset + limit]
+        if not page:
+            return self._no_match()
+        return Reply.json(page, kind="application/dicom+json")
+
+    def _no_match(self) -> Reply:
+        return Reply(self.no_match_status, b"[]" if self.no_match_status == 200 else b"")
 
     def _retrieve(self, contents: Sequence[bytes]) -> Reply:
         if not contents:
@@ -119,3 +119,28 @@ class DicomwebServer:
         )
         kind = 'multipart/related; type="application/dicom"; boundary=frontier'
         return Reply(200, body + b"--frontier--", {"Content-Type": kind})
+
+
+def _answer(level: str, header: Dataset, n_instances: int) -> dict[str, Any]:
+    key, keywords = _LEVELS[level]
+    answer = Dataset()
+    for keyword in (key, *keywords):
+        if keyword in header:
+            answer[keyword] = header[keyword]
+    document: dict[str, Any] = answer.to_json_dict()
+    if level == "series":
+        document["00201209"] = {"vr": "IS", "Value": [str(n_instances)]}
+    if level == "studies":
+        document["00201208"] = {"vr": "IS", "Value": [str(n_instances)]}
+        document["00080061"] = {"vr": "CS", "Value": [str(header.get("Modality", ""))]}
+    return document
+
+
+def _matches(header: Dataset, keyword: str, wanted: str) -> bool:
+    if keyword == "ModalitiesInStudy":
+        return wanted == header.get("Modality")
+    said = str(header.get(keyword, ""))
+    if keyword in {"StudyDate", "StudyTime"}:
+        first, _, last = wanted.partition("-")
+        return first <= said <= (last or first)
+    return fnmatch.fnmatchcase(said, wanted)

@@ -16,8 +16,8 @@ from tests.fakes.clock import FixedClock
 
 
 @pytest.fixture
-def results(tmp_path: Path) -> Iterator[SqlResultStore]:
-    settings = Settings(state_dir=tmp_path)
+def results(tmp_path: Path, database_url: str) -> Iterator[SqlResultStore]:
+    settings = Settings(state_dir=tmp_path, database_url=database_url)
     initialise(settings)
     storage = open_storage(settings, FixedClock(NOW))
     yield storage.results

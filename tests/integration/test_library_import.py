@@ -1,4 +1,4 @@
-"""The import over real SQLite, real files and the real decoders."""
+"""The import over real SQLite and PostgreSQL, real files and the real decoders."""
 
 from __future__ import annotations
 
@@ -38,8 +38,8 @@ from tests.builders.library import (
 
 
 @pytest.fixture
-def settings(tmp_path: Path) -> Settings:
-    return Settings(state_dir=tmp_path / "state")
+def settings(tmp_path: Path, database_url: str) -> Settings:
+    return Settings(state_dir=tmp_path / "state", database_url=database_url)
 
 
 @pytest.fixture

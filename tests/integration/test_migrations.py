@@ -1,12 +1,13 @@
 """The migrations make exactly the tables that the models describe."""
 
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
-from sqlalchemy import Engine, inspect, text
+from sqlalchemy import Engine, insert, inspect, text
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.schema import CreateTable
@@ -18,7 +19,7 @@ from cds.adapters.sql import (
     librarian_models,
 )
 from cds.adapters.sql.engine import is_at_head, open_database, upgrade_to_head
-from cds.adapters.sql.models import Table
+from cds.adapters.sql.models import CaseFindingRow, IndexGeneration, Table
 from cds.domain.errors import CdsError, Reason
 
 PATIENT_BEARING = {
@@ -26,12 +27,20 @@ PATIENT_BEARING = {
     *("launch_state", "seen_jti", "ehr_registration", "backend_key"),
 }
 LIBRARIAN = {"librarian_act", "opt_out", "case_update"}
+NEW_YEAR = datetime(2026, 1, 1, tzinfo=UTC)
 LIBRARY = {"library_case", "case_picture", "case_embedding", "case_finding", "import_rejection"}
 LIBRARY |= {"archive_study"}
 
 
 @pytest.fixture
-def engine(tmp_path: Path) -> Iterator[Engine]:
+def engine(tmp_path: Path, database_url: str) -> Iterator[Engine]:
+    opened = open_database(database_url or f"sqlite:///{tmp_path / 'precedent.db'}")
+    yield opened
+    opened.dispose()
+
+
+@pytest.fixture
+def sqlite(tmp_path: Path) -> Iterator[Engine]:
     opened = open_database(f"sqlite:///{tmp_path / 'precedent.db'}")
     yield opened
     opened.dispose()
@@ -54,9 +63,12 @@ def test_database_when_migrated_twice_stays_as_it_is(engine: Engine) -> None:
     upgrade_to_head(engine)
     with engine.begin() as connection:
         connection.execute(
-            text(
-                "INSERT INTO index_generation VALUES "
-                "('g', '{}', 'folder', 1, '2026-01-01 00:00:00')"
+            insert(IndexGeneration).values(
+                generation_id="g",
+                passport="{}",
+                folder="folder",
+                is_current=True,
+                created_at=NEW_YEAR,
             )
         )
     upgrade_to_head(engine)
@@ -81,23 +93,26 @@ def test_tables_when_they_bear_patients_name_their_ehr() -> None:
     assert named == {*LIBRARY, *LIBRARIAN, "import_run"}
 
 
-def test_connection_when_opened_waits_writes_ahead_and_checks_references(engine: Engine) -> None:
-    upgrade_to_head(engine)
-    with engine.connect() as connection:
+def test_sqlite_when_opened_waits_writes_ahead_and_checks_references(sqlite: Engine) -> None:
+    upgrade_to_head(sqlite)
+    with sqlite.connect() as connection:
         assert connection.scalar(text("PRAGMA journal_mode")) == "wal"
         assert connection.scalar(text("PRAGMA foreign_keys")) == 1
         busy_timeout_ms = connection.scalar(text("PRAGMA busy_timeout"))
     assert isinstance(busy_timeout_ms, int)
     assert busy_timeout_ms >= 5_000
-    with pytest.raises(IntegrityError), engine.begin() as connection:
-        connection.execute(
-            text("INSERT INTO case_finding VALUES ('none', 0, NULL, NULL, NULL, 'x', 'u', 0)")
-        )
 
 
-def test_file_when_made_is_readable_by_its_owner_only(engine: Engine, tmp_path: Path) -> None:
+def test_finding_when_its_case_is_missing_is_refused(engine: Engine) -> None:
     upgrade_to_head(engine)
-    with engine.connect() as connection:
+    orphan = {"case_id": "none", "position": 0, "display": "x", "proof": "u", "is_diagnosis": False}
+    with pytest.raises(IntegrityError), engine.begin() as connection:
+        connection.execute(insert(CaseFindingRow).values(**orphan))
+
+
+def test_file_when_made_is_readable_by_its_owner_only(sqlite: Engine, tmp_path: Path) -> None:
+    upgrade_to_head(sqlite)
+    with sqlite.connect() as connection:
         connection.execute(text("SELECT 1"))
         modes = {p.name: p.stat().st_mode & 0o777 for p in tmp_path.glob("precedent.db*")}
     assert modes["precedent.db"] == 0o600

@@ -16,6 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import pytest
 import requests
 
 INSTALL = "apt-get install --no-install-recommends orthanc orthanc-dicomweb"
@@ -41,9 +42,6 @@ class Orthanc:
     def __init__(self, port: int, auth: tuple[str, str] | None = None) -> None:
         self.port = port
         self.auth = auth
-        self._session = requests.Session()
-        self._session.trust_env = False
-        self._session.auth = auth
 
     @property
     def url(self) -> str:
@@ -89,15 +87,12 @@ class Orthanc:
         for patient in self._asked("GET", "/patients").json():
             self._asked("DELETE", f"/patients/{patient}").raise_for_status()
 
-    def close(self) -> None:
-        self._session.close()
-
     def _asked(self, method: str, path: str, **options: Any) -> requests.Response:
-        # It ends a kept connection after a second, which a session notices too late.
-        headers = {**options.pop("headers", {}), "Connection": "close"}
-        return self._session.request(
-            method, self.url + path, timeout=ANSWER_LIMIT_S, headers=headers, **options
-        )
+        # A session of its own: Orthanc ends a kept connection after a second without saying so.
+        with requests.Session() as session:
+            session.trust_env = False
+            session.auth = self.auth
+            return session.request(method, self.url + path, timeout=ANSWER_LIMIT_S, **options)
 
 
 @contextmanager
@@ -146,7 +141,6 @@ def running_orthanc(
         _wait_until_ready(server, process, folder / "orthanc.log")
         yield server
     finally:
-        server.close()
         process.terminate()
         try:
             process.wait(timeout=20)
@@ -168,3 +162,21 @@ def _wait_until_ready(server: Orthanc, process: subprocess.Popen[bytes], log: Pa
         if process.poll() is not None or time.monotonic() > give_up_at_s:
             raise AssertionError(f"Orthanc did not start:\n{log.read_text(errors='replace')}")
         time.sleep(0.05)
+
+
+@pytest.fixture(scope="session")
+def shared_orthanc(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Orthanc]:
+    """One Orthanc for the whole run; `orthanc` hands it out empty."""
+    from tests.conftest import missing
+
+    if orthanc_program() is None:
+        missing(f"Orthanc with DICOMweb is missing: {INSTALL}.")
+    with running_orthanc(tmp_path_factory.mktemp("orthanc")) as server:
+        yield server
+
+
+@pytest.fixture
+def orthanc(shared_orthanc: Orthanc) -> Orthanc:
+    """An empty PACS that we did not write."""
+    shared_orthanc.clear()
+    return shared_orthanc

@@ -13,12 +13,17 @@ from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from alembic.util.exc import CommandError
-from sqlalchemy import Engine, create_engine, event, make_url
+from sqlalchemy import URL, Engine, create_engine, event, make_url, text
 from sqlalchemy.exc import ArgumentError, OperationalError, SQLAlchemyError
 
+from cds.adapters.sql.faults import name_faults, postgresql_options
 from cds.domain.errors import CdsError, Reason
 
 SQLITE_BUSY_TIMEOUT_MS = 15_000  # an import commits per case; a reader never waits this long
+POOL_SIZE = 8  # per process: one for each thread of a web worker
+POOL_OVERFLOW = 16  # and one for each analysis of the hooks' door
+POOL_TIMEOUT_S = 5
+POOL_RECYCLE_S = 1_800
 _MIGRATIONS = Path(__file__).parent / "migrations"
 
 
@@ -26,7 +31,9 @@ def open_database(database_url: str) -> Engine:
     """Return an engine for the installation's database; nothing is connected yet.
 
     SQLite gets write-ahead logging, foreign keys and a busy timeout on each connection, and a file
-    that only its owner can read. Connections are not carried into a forked worker.
+    that only its owner can read. On PostgreSQL every wait is bounded. Connections are not carried
+    into a forked worker. A database that is locked, gone or full is named by a `CdsError`
+    STORAGE_UNAVAILABLE, wherever it is used.
 
     Raises
     ------
@@ -36,7 +43,7 @@ def open_database(database_url: str) -> Engine:
     """
     try:
         url = make_url(database_url)
-        engine = create_engine(url, hide_parameters=True, pool_pre_ping=True)
+        engine = create_engine(url, hide_parameters=True, pool_pre_ping=True, **_pool(url))
     except (ArgumentError, ImportError, SQLAlchemyError):
         raise CdsError(
             Reason.INVALID_CONFIGURATION,
@@ -46,6 +53,7 @@ def open_database(database_url: str) -> Engine:
         if url.database and url.database != ":memory:":
             _prepare_file(Path(url.database))
         event.listen(engine, "connect", _set_pragmas)
+    name_faults(engine)
     os.register_at_fork(after_in_child=_forgetter(engine))
     return engine
 
@@ -56,12 +64,15 @@ def upgrade_to_head(engine: Engine) -> None:
     Raises
     ------
     CdsError
-        INVALID_CONFIGURATION if the database cannot be opened or is newer than this software.
+        INVALID_CONFIGURATION if the database cannot be written or is newer than this software;
+        STORAGE_UNAVAILABLE if it does not answer.
 
     """
     configuration = _configuration()
     try:
         with engine.begin() as connection:
+            if engine.dialect.name == "postgresql":  # a migration may take its time
+                connection.execute(text("SET LOCAL statement_timeout = 0"))
             configuration.attributes["connection"] = connection
             command.upgrade(configuration, "head")
     except OperationalError:
@@ -89,6 +100,19 @@ def _configuration() -> Config:
     configuration.set_main_option("script_location", str(_MIGRATIONS).replace("%", "%%"))
     configuration.set_main_option("path_separator", "os")
     return configuration
+
+
+def _pool(url: URL) -> dict[str, Any]:
+    """Return how many connections, how long they live and how long anything may wait for one."""
+    if url.get_backend_name() != "postgresql":
+        return {}
+    return {
+        "connect_args": postgresql_options() if url.get_driver_name() == "psycopg" else {},
+        "pool_size": POOL_SIZE,
+        "max_overflow": POOL_OVERFLOW,
+        "pool_timeout": POOL_TIMEOUT_S,
+        "pool_recycle": POOL_RECYCLE_S,
+    }
 
 
 def _prepare_file(path: Path) -> None:
