@@ -79,6 +79,11 @@ class Settings:
         False,
         "Allows http and loopback peers; the server then refuses any non-loopback bind.",
     )
+    ca_file: Path | None = _setting(
+        "PRECEDENT_CA_FILE",
+        None,
+        "PEM file with the hospital's root certificates; empty means the public ones.",
+    )
     log_level: str = _setting("PRECEDENT_LOG_LEVEL", "INFO", "Level of the structured log.")
 
     @property
