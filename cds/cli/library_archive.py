@@ -19,6 +19,7 @@ from cds.domain.archive import StudySearch
 from cds.domain.errors import CdsError, Reason
 from cds.domain.librarian import LibrarianAct
 from cds.domain.registration import EhrRegistration
+from cds.library.archive_intake import LEASE_S
 from cds.library.archive_kept_out import read_opt_out_list
 from cds.library.archive_preview import preview
 from cds.library.archive_summary import ArchiveSummary
@@ -60,6 +61,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=float,
         default=60.0,
         help="so long a study's count must stand still before it counts as complete",
+    )
+    group.add_argument(
+        "--lease-seconds",
+        type=float,
+        default=LEASE_S,
+        help="so long a study of an importer that was killed stays reserved",
     )
     group.add_argument("--mrn-system", help="identifier system of the PACS's patient numbers")
     group.add_argument("--pacs-issuer", help="issuer of patient ID that stands for it")
@@ -146,6 +153,7 @@ def _options(arguments: argparse.Namespace) -> ArchiveOptions:
         group_id=arguments.group,
         complete_until=arguments.follow_up_until,
         stable_s=arguments.stable_seconds,
+        lease_s=arguments.lease_seconds,
     )
 
 

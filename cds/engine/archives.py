@@ -30,7 +30,7 @@ from cds.domain.secrecy import SecretText
 from cds.domain.time_limit import TimeLimit
 from cds.library.archive_cases import ArchiveScope, ReportScrubber, unseen
 from cds.library.archive_import import ArchiveImport
-from cds.library.archive_intake import Archives, Books, ImportPace
+from cds.library.archive_intake import LEASE_S, Archives, Books, ImportPace
 from cds.library.archive_kept_out import KeptOut
 from cds.library.import_run import LibraryImport
 from cds.ports import Clock
@@ -55,6 +55,8 @@ class ArchiveOptions:
         Until when the hospital states that deaths and returns are complete.
     stable_s
         So long the count of a study's instances must have stood still.
+    lease_s
+        So long a study of an importer that was killed stays reserved.
 
     """
 
@@ -64,6 +66,7 @@ class ArchiveOptions:
     group_id: str | None = None
     complete_until: date | None = None
     stable_s: float = DEFAULT_STABLE_S
+    lease_s: float = LEASE_S
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,7 +173,7 @@ def open_archives(
                 reader=frames_from_file,
             ),
             scope=scope,
-            pace=ImportPace(clock, CompletenessRule(stable_s=options.stable_s)),
+            pace=ImportPace(clock, CompletenessRule(stable_s=options.stable_s), options.lease_s),
         )
         yield OpenArchives(archives, scope, kept_out, importer, notes)
 

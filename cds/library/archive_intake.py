@@ -23,6 +23,7 @@ from cds.ports import AuditEvent, AuditTrail, Clock, IdentityKeys
 RETRY_AFTER = timedelta(hours=1)  # what failed in passing
 UNKNOWN_AFTER = timedelta(days=1)  # the record may learn of the patient
 MAX_FAILURES_IN_A_ROW = 5  # then a peer is down, not a study at fault
+LEASE_S = 120.0
 MAX_QUEUE = 1000  # studies whose count is being watched
 NOT_RECORDED = "the record does not know the patient"
 NO_USABLE_PICTURE = "no picture of the study could be used"
@@ -74,7 +75,7 @@ class ImportPace:
 
     clock: Clock
     completeness: CompletenessRule = field(default_factory=CompletenessRule)
-    lease_s: float = 120.0
+    lease_s: float = LEASE_S
     sleep: Callable[[float], None] = time.sleep
 
 
