@@ -467,7 +467,7 @@ def test_study_that_was_erased_stays_out(hospital: Hospital) -> None:
 def test_picture_of_somebody_else_is_quarantined(
     hospital: Hospital, overrides: dict[str, str], field: str
 ) -> None:
-    hospital.pacs = FakePictureArchive((an_archived_study(), (a_noisy_film(**overrides),)))
+    hospital.pacs = FakePictureArchive((an_archived_study(), (a_noisy_film(0, **overrides),)))
     summary = hospital.run()
     assert hospital.cases() == []
     assert summary.n_quarantined_studies == 1

@@ -40,6 +40,9 @@ class Hospital:
         self.waiting = Waiting(self.clock)
         self.tokens = [TOKEN]
 
+    def forget_token(self) -> None:
+        self.tokens = self.tokens[1:] or self.tokens
+
     def archive(self, limits: ArchiveLimits | None = None, **overrides: Any) -> FhirRecordArchive:
         registration = a_registration(
             **{
@@ -52,7 +55,7 @@ class Hospital:
             EgressClients(development=True)(registration),
             lambda: SecretText(self.tokens[0]) if self.tokens else None,
             limits=limits or ArchiveLimits(request_s=5.0),
-            on_refused=lambda: self.tokens.pop(0) if len(self.tokens) > 1 else None,
+            on_refused=self.forget_token,
             sleep=self.waiting,
         )
         return FhirRecordArchive(
