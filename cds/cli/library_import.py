@@ -25,13 +25,29 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser.add_argument("path", nargs="?", type=Path, help="folder in a native layout")
     parser.add_argument("--table", type=Path, help="CSV table of your own")
     parser.add_argument("--columns", type=Path, help="map.toml: which column holds what")
-    parser.add_argument("--root", type=Path, help="folder that the table names pictures from")
+    parser.add_argument("--root", type=Path, help="folder of the pictures, if not beside the table")
     parser.add_argument("--format", choices=FORMATS, help="layout, instead of recognising it")
     parser.add_argument("--collection", help="name of the collection")
     parser.add_argument("--licence", default="", help="licence of rows that state none")
     parser.add_argument(
         "--patient-namespace",
         help="identifier system of the table's patient numbers, as the EHR names it",
+    )
+    parser.add_argument(
+        "--patient-pattern",
+        help="labelled folder: regular expression whose first group is the patient in a path",
+    )
+    parser.add_argument(
+        "--one-patient-per-picture",
+        action="store_true",
+        help="labelled folder: declare that no patient has two pictures",
+    )
+    parser.add_argument("--modality", help="labelled folder: what the pictures are, such as DX")
+    parser.add_argument("--body-part", help="labelled folder: what they show, such as CHEST")
+    parser.add_argument(
+        "--reference",
+        action="store_true",
+        help="DICOM folder: its dates are not true ones, take none",
     )
     parser.add_argument("--limit", type=int, help="read this many rows at most")
     parser.add_argument("--every-modality", action="store_true", help="also rows that are no X-ray")
@@ -77,7 +93,12 @@ def _import(arguments: argparse.Namespace, storage: Storage, console: Console) -
             collection=arguments.collection,
             licence=arguments.licence,
             patient_namespace=arguments.patient_namespace,
+            patient_pattern=arguments.patient_pattern,
+            one_patient_per_picture=arguments.one_patient_per_picture,
+            modality=arguments.modality,
+            body_part=arguments.body_part,
             every_modality=arguments.every_modality,
+            is_reference=arguments.reference,
         )
     )
     library_import = LibraryImport(

@@ -12,6 +12,7 @@ from pathlib import Path
 from cds.domain.facts import Measurement, Outcome, SetAside
 from cds.domain.lab_catalogue import normalise
 from cds.library.finding_terms import findings_from_text
+from cds.library.picture_folder import files_by_name, named_file
 from cds.library.source_case import (
     NO_PATIENT,
     NOT_FOUND,
@@ -93,14 +94,14 @@ def read_covid_chestxray(
     with table.open(encoding="utf-8-sig", newline="") as stream:
         rows: list[Row] = [_clean(row) for row in csv.DictReader(stream)]
     courses = _courses(rows)
-    files: dict[str, dict[str, Path]] = {}
+    files: dict[str, Mapping[str, Path]] = {}
     for row in rows:
         if not every_modality and row.get("modality") != X_RAY:
             continue
         folder = table.parent / (Path(row.get("folder", "")).name or "images")
         if folder.name not in files:
-            files[folder.name] = _files_by_name(folder)
-        file = _picture(files[folder.name], row.get("filename", ""))
+            files[folder.name] = files_by_name(folder)
+        file = named_file(files[folder.name], row.get("filename", ""))
         yield _case(row, file, courses.get(_key(row)), (collection, licence))
 
 
@@ -220,16 +221,6 @@ def _courses(rows: list[Row]) -> dict[tuple[str, str], _Course]:
 
 def _key(row: Row) -> tuple[str, str]:
     return row.get("patientid", ""), row.get("filename", "")
-
-
-def _files_by_name(folder: Path) -> dict[str, Path]:
-    """Return files by name, and by stem where no file has that very name."""
-    files = sorted(p for p in folder.iterdir() if p.is_file()) if folder.is_dir() else []
-    return {p.stem.casefold(): p for p in files} | {p.name.casefold(): p for p in files}
-
-
-def _picture(files: Mapping[str, Path], name: str) -> Path | None:
-    return files.get(name.casefold()) or files.get(Path(name).stem.casefold())
 
 
 def _clean(row: Mapping[str | None, str | list[str] | None]) -> dict[str, str]:

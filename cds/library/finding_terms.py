@@ -43,6 +43,19 @@ def findings_from_text(text: str) -> tuple[Finding, ...]:
     return tuple(found.values())
 
 
+def coded_term(term: str) -> Coding | None:
+    """Return the coding that one of the two tables of terms has for a word, or None.
+
+    Examples
+    --------
+    >>> coded_term("Effusion").code, coded_term("Infiltration")
+    ('60046008', None)
+
+    """
+    finding = _terms().get(term.strip().casefold())
+    return finding.coding if finding is not None else None
+
+
 @cache
 def _terms() -> Mapping[str, Finding]:
     table = tomllib.loads(files("cds.library").joinpath("findings.toml").read_text("utf-8"))

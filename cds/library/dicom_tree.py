@@ -1,0 +1,191 @@
+"""A folder of DICOM files, at any depth and in any order: one case per study."""
+
+from __future__ import annotations
+
+import re
+import warnings
+from collections import defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta, timezone
+from pathlib import Path
+from typing import Any
+
+import pydicom
+from pydicom.errors import InvalidDicomError
+
+from cds.library.source_case import NOT_DATED, RejectedRow, SourceCase, SourcePicture, SourceRow
+
+FORMAT = "dicom-folder"
+NOT_DICOM = "the file is not a DICOM object"
+NO_STUDY = "the object names no study"
+NOT_A_FILM = "only radiographs are taken from a DICOM folder"
+FILMS = frozenset({"CR", "DX"})
+HEADER_TAGS = [
+    *("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID", "Modality", "BodyPartExamined"),
+    *("StudyDate", "StudyTime", "TimezoneOffsetFromUTC", "PatientAge", "PatientBirthDate"),
+    *("PatientSex", "ViewPosition", "InstanceNumber"),
+]
+MAX_AGE_YEARS = 120
+_MAGIC_AT = 128
+# What pydicom raises on a header that breaks the Standard.
+_BROKEN = (InvalidDicomError, AttributeError, LookupError, OSError, TypeError, ValueError)
+_AGE = re.compile(r"^(\d{3})([DWMY])$")
+_ZONE = re.compile(r"^([+-])(\d{2})(\d{2})$")
+_MONTHS_PER_YEAR, _WEEKS_PER_YEAR, _DAYS_PER_YEAR = 12, 52.18, 365.25
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class _Header:
+    name: str
+    file: Path
+    study_instance_uid: str
+    modality: str
+    body_part: str | None
+    started_at: datetime | None
+    age_years: int | None
+    sex: str
+    view_position: str | None
+    order: int
+
+
+def is_dicom_folder(folder: Path) -> bool:
+    """Tell whether the first file that is found below a folder is a DICOM object."""
+    first = next((path for path in sorted(folder.rglob("*")) if path.is_file()), None)
+    return first is not None and _has_magic(first)
+
+
+def read_dicom_tree(
+    folder: Path, *, collection: str, licence: str = "", is_reference: bool = False
+) -> Iterator[SourceRow]:
+    """Read the radiographs below a folder, one case per study.
+
+    A DICOM folder knows the picture, its patient and its time, and nothing of what was found or
+    what became of the patient. The patient is the one that the picture itself names.
+
+    Parameters
+    ----------
+    folder
+        Read at any depth.
+    collection, licence
+        Of all pictures.
+    is_reference
+        True for a collection whose dates are not true: no time is taken from the headers.
+
+    """
+    studies: dict[str, list[_Header]] = defaultdict(list)
+    for path in sorted(p for p in folder.rglob("*") if p.is_file() and not p.is_symlink()):
+        name = path.relative_to(folder).as_posix()
+        header = _header(name, path)
+        if isinstance(header, str):
+            yield RejectedRow(name, header)
+        elif header.modality not in FILMS:
+            yield RejectedRow(name, NOT_A_FILM)
+        else:
+            studies[header.study_instance_uid].append(header)
+    for headers in studies.values():
+        headers.sort(key=lambda header: header.order)
+        yield _case(headers, collection, licence, is_reference=is_reference)
+
+
+def _case(
+    headers: list[_Header], collection: str, licence: str, *, is_reference: bool
+) -> SourceRow:
+    first = headers[0]
+    if first.started_at is None and not is_reference:
+        return RejectedRow(first.name, NOT_DATED)
+    return SourceCase(
+        row_name=first.name,
+        collection=collection,
+        study_name=first.study_instance_uid,
+        study_instance_uid=first.study_instance_uid,
+        patient_namespace=collection,
+        patient_value=None,
+        pictures=tuple(SourcePicture(h.name, h.file, h.view_position) for h in headers),
+        modality=first.modality,
+        body_part=first.body_part,
+        view_position=first.view_position,
+        age_years=first.age_years,
+        sex=first.sex,
+        known_at=None if is_reference else first.started_at,
+        is_reference=is_reference,
+        film_year=first.started_at.year if first.started_at and not is_reference else None,
+        licence=licence,
+    )
+
+
+def _header(name: str, path: Path) -> _Header | str:
+    """Return what the header says, or why it cannot be used; pixels are not touched here."""
+    if not _has_magic(path):
+        return NOT_DICOM
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # pydicom's warnings quote values
+        try:
+            dataset = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=HEADER_TAGS)
+            return _read(name, path, dataset)
+        except _BROKEN:
+            return NOT_DICOM
+
+
+def _read(name: str, path: Path, dataset: pydicom.Dataset) -> _Header | str:
+    uid = _text(dataset, "StudyInstanceUID")
+    if not uid:
+        return NO_STUDY
+    started_at = _started_at(dataset)
+    return _Header(
+        name=name,
+        file=path,
+        study_instance_uid=uid,
+        modality=_text(dataset, "Modality"),
+        body_part=_text(dataset, "BodyPartExamined") or None,
+        started_at=started_at,
+        age_years=_age_years(dataset, started_at),
+        sex={"M": "male", "F": "female", "O": "other"}.get(_text(dataset, "PatientSex"), "unknown"),
+        view_position=_text(dataset, "ViewPosition") or None,
+        order=int(_text(dataset, "InstanceNumber") or 0),
+    )
+
+
+def _started_at(dataset: pydicom.Dataset) -> datetime | None:
+    """Return Study Date and Time; without a stated offset from UTC they are read as UTC."""
+    date_text, time_text = _text(dataset, "StudyDate"), _text(dataset, "StudyTime")
+    digits = (time_text.split(".")[0] + "000000")[:6]
+    zone: Any = UTC
+    match = _ZONE.match(_text(dataset, "TimezoneOffsetFromUTC"))
+    if match is not None:
+        offset = timedelta(hours=int(match.group(2)), minutes=int(match.group(3)))
+        zone = timezone(-offset if match.group(1) == "-" else offset)
+    try:
+        moment = datetime.strptime(date_text + digits, "%Y%m%d%H%M%S").replace(tzinfo=zone)
+    except ValueError:
+        return None
+    return moment.astimezone(UTC)
+
+
+def _age_years(dataset: pydicom.Dataset, started_at: datetime | None) -> int | None:
+    match = _AGE.match(_text(dataset, "PatientAge"))
+    if match is not None:
+        per_year = {"Y": 1, "M": _MONTHS_PER_YEAR, "W": _WEEKS_PER_YEAR, "D": _DAYS_PER_YEAR}
+        years = int(int(match.group(1)) / per_year[match.group(2)])
+    elif started_at is not None and len(born := _text(dataset, "PatientBirthDate")) == len(
+        "YYYYMMDD"
+    ):
+        on = (started_at.year, f"{started_at:%m%d}")
+        years = on[0] - int(born[:4]) - (on[1] < born[4:])
+    else:
+        return None
+    return years if 0 <= years <= MAX_AGE_YEARS else None
+
+
+def _text(dataset: pydicom.Dataset, keyword: str) -> str:
+    value = dataset.get(keyword)
+    return "" if value is None else str(value).strip()
+
+
+def _has_magic(path: Path) -> bool:
+    try:
+        with path.open("rb") as stream:
+            stream.seek(_MAGIC_AT)
+            return stream.read(4) == b"DICM"
+    except OSError:
+        return False
