@@ -1,4 +1,4 @@
-"""De-identification on entry: header facts, pixels and report text of a case (SAFETY R-HIP-1, 2, 8)."""
+"""De-identification on entry: header facts, pixels, report text (SAFETY R-HIP-1, 2, 8)."""
 
 from __future__ import annotations
 

@@ -30,6 +30,7 @@ from cds.ports import BlobStore, IdentityKeys
 
 ID_LENGTH = 24  # hex digits of a keyed hash: 96 bits
 MAX_REASON_LENGTH = 200
+ERASED = "the patient was erased from the library or has objected"
 UNREADABLE_FILE = "the file cannot be opened"
 
 
@@ -200,16 +201,25 @@ class LibraryImport:
         if self._catalogue.has_file(content_sha256):
             run.count["already"] += 1
             return None
-        picture_id = self._opaque_id("picture", row.collection, content_sha256)
+        return self._prepared(row, source, content, run)
+
+    def _prepared(
+        self, row: SourceCase, source: SourcePicture, content: bytes, run: _Run
+    ) -> PreparedPicture | None:
+        """Decode, de-identify and store one file; None if it was set apart."""
+        content_sha256 = sha256(content).hexdigest()
         try:
             frame = read_frame(content, self._reader)
             subject = _subject(row, frame) or (row.collection, content_sha256)
+            if self._catalogue.is_erased(self._keys.patient_key(*subject), content_sha256):
+                run.quarantined[ERASED] += 1  # counted only: its name may be the patient's
+                return None
             return prepare(
                 content,
                 self._deidentifier.frame(content, frame, subject, run.deidentification),
                 source,
                 blobs=self._blobs,
-                picture_id=picture_id,
+                picture_id=self._opaque_id("picture", row.collection, content_sha256),
                 check_pixels=partial(self._deidentifier.check_pixels, run.deidentification),
             )
         except CdsError as error:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from alembic import context
 
-from cds.adapters.sql import door_models  # noqa: F401  # registers its tables
+from cds.adapters.sql import door_models, erasure_models  # noqa: F401  # registers their tables
 from cds.adapters.sql.models import Table
 
 context.configure(
