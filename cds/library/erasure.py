@@ -42,6 +42,10 @@ class ErasureLedger(Protocol):
         """Return an erasure that was begun and not finished, or None."""
         ...
 
+    def newest_receipt(self, patient_key: str) -> ErasureReceipt | None:
+        """Return the proof of the patient's last erasure that was finished, or None."""
+        ...
+
     def plan_of(self, patient_key: str) -> ErasurePlan:
         """Return what the library holds of a patient."""
         ...
@@ -178,6 +182,8 @@ class LibraryErasure:
     def erase(self, request: ErasureRequest) -> ErasureReceipt:
         """Erase a patient; also one who is not in the library is kept out from now on.
 
+        Asked again after the end, it returns the receipt that was kept.
+
         Raises
         ------
         CdsError
@@ -185,7 +191,13 @@ class LibraryErasure:
 
         """
         ledger = self._tools.ledger
-        running = ledger.unfinished(request.patient_key) or self._begun(request)
+        running = ledger.unfinished(request.patient_key)
+        if running is None:
+            present = ledger.plan_of(request.patient_key)
+            proof = ledger.newest_receipt(request.patient_key)
+            if proof is not None and proof.is_proved and not present.case_ids:
+                return proof  # it ended after its last note, before anybody saw the receipt
+            running = self._begun(request, present)
         self._keep_out()
         if running.step.is_behind(ErasureStep.ROWS_REMOVED):
             running = ledger.remove_rows(running, request)
@@ -214,9 +226,8 @@ class LibraryErasure:
             for key in ledger.patients_to_erase_again(patients)
         )
 
-    def _begun(self, request: ErasureRequest) -> RunningErasure:
+    def _begun(self, request: ErasureRequest, plan: ErasurePlan) -> RunningErasure:
         tools = self._tools
-        plan = tools.ledger.plan_of(request.patient_key)
         searched = plan.picture_ids[:MAX_SEARCHES]
         probes, owners = tools.search.probes(searched), tools.search.owners(searched)
         before = tools.search.search(probes, owners, plan.case_ids)

@@ -133,6 +133,17 @@ class SqlErasures:
                 .values(**values)
             )
 
+    def newest_receipt(self, patient_key: str) -> ErasureReceipt | None:
+        """Return the proof of the patient's last erasure that was finished, or None."""
+        query = select(ErasureRow).where(
+            ErasureRow.patient_key == patient_key, ErasureRow.receipt.is_not(None)
+        )
+        with Session(self._engine) as session:
+            row = session.scalars(query.order_by(ErasureRow.finished_at.desc())).first()
+            if row is None or row.receipt is None:
+                return None
+            return self._receipts.unseal(row.receipt, row.erasure_id)
+
     def receipts(self) -> tuple[ErasureReceipt, ...]:
         """Return every receipt, oldest first."""
         query = select(ErasureRow).where(ErasureRow.receipt.is_not(None))
