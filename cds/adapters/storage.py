@@ -72,6 +72,7 @@ class Storage:
     registrations: SqlRegistrations
     backend_keys: SqlBackendKeys
     audit: SqlAuditTrail
+    rows: CaseRows
 
     def check_database(self) -> None:
         """Ask the database something cheap.
@@ -155,6 +156,7 @@ def storage_over(settings: StorageSettings, engine: Engine, ring: KeyRing, clock
         registrations=SqlRegistrations(engine, cipher, clock),
         backend_keys=SqlBackendKeys(engine, cipher, clock),
         audit=SqlAuditTrail(engine, clock),
+        rows=rows,
     )
 
 

@@ -154,6 +154,7 @@ def _options(arguments: argparse.Namespace) -> ArchiveOptions:
         complete_until=arguments.follow_up_until,
         stable_s=arguments.stable_seconds,
         lease_s=arguments.lease_seconds,
+        writing_reviewed=arguments.writing_reviewed,
     )
 
 
@@ -213,6 +214,8 @@ def print_summary(summary: ArchiveSummary, console: Console) -> None:
     _print_counts("Reasons", summary.reasons, console)
     _print_counts("Quarantined", library.quarantined, console)
     _print_counts("Values set aside", library.set_aside, console)
+    for title in ("attributes", "counts"):
+        _print_counts(f"De-identified, {title}", library.deidentification.get(title, {}), console)
     _print_counts("Not to be had from the record", summary.gaps, console)
     if summary.n_cases_of_opted_out:
         console.print(

@@ -25,12 +25,14 @@ from cds.domain.errors import CdsError, Reason
 from cds.domain.librarian import LibrarianAct
 from cds.domain.pixels import PixelFrame
 from cds.domain.secrecy import SecretText
+from cds.engine.deidentification import shipped_deidentifier
 from cds.library.archive_cases import ArchiveScope
 from cds.library.archive_import import ArchiveImport
 from cds.library.archive_intake import Archives, Books, ImportPace
 from cds.library.archive_kept_out import KeptOut
 from cds.library.archive_preview import preview
 from cds.library.archive_summary import ArchiveSummary
+from cds.library.deidentification import RAW_REPORT
 from cds.library.import_run import LibraryImport
 from cds.settings import Settings
 from tests.builders.dicom import STUDY_INSTANCE_UID
@@ -120,7 +122,11 @@ class Hospital:
         held = storage or self.storage
         acts = SqlLibrarianActs(held.engine, held.cipher, self.clock)
         library = LibraryImport(
-            catalogue=held.catalogue, blobs=held.blobs, keys=held.keys, reader=in_process
+            catalogue=held.catalogue,
+            blobs=held.blobs,
+            keys=held.keys,
+            reader=in_process,
+            deidentifier=shipped_deidentifier(held.keys),
         )
         return ArchiveImport(
             self.archives(storage),
@@ -193,9 +199,9 @@ def test_study_comes_in_with_pictures_record_and_owner(hospital: Hospital) -> No
     assert [f.coding.code for f in case.findings] == ["233604007", "95436008"]
     assert len(case.pictures) == 1
     assert not case.is_reference
-    assert case.report_text is None  # unseen until it is scrubbed
+    assert case.report_text == "Left basal consolidation. No pneumothorax."
     notes = hospital.storage.catalogue.notes_of(case.case_id)
-    assert "consolidation" in notes["report"]
+    assert notes[RAW_REPORT] == case.report_text
 
 
 def test_run_keeps_who_did_it_and_why(hospital: Hospital) -> None:
