@@ -43,8 +43,8 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         action="store_true",
         help="labelled folder: declare that no patient has two pictures",
     )
-    parser.add_argument("--modality", help="labelled folder: what the pictures are, such as DX")
-    parser.add_argument("--body-part", help="labelled folder: what they show, such as CHEST")
+    parser.add_argument("--modality", help="what the pictures are, such as DX (PACS: DX,CR)")
+    parser.add_argument("--body-part", help="what they show, such as CHEST (PACS: a list)")
     parser.add_argument(
         "--reference",
         action="store_true",

@@ -59,6 +59,8 @@ class ArchiveOptions:
         So long the count of a study's instances must have stood still.
     lease_s
         So long a study of an importer that was killed stays reserved.
+    retries_given_up
+        Whether studies that an earlier run gave up are taken up again.
     writing_reviewed
         A person has declared that the writing on the pictures names nobody.
 
@@ -71,6 +73,7 @@ class ArchiveOptions:
     complete_until: date | None = None
     stable_s: float = DEFAULT_STABLE_S
     lease_s: float = LEASE_S
+    retries_given_up: bool = False
     writing_reviewed: bool = False
 
 
@@ -170,7 +173,12 @@ def open_archives(
                 ),
             ),
             scope=scope,
-            pace=ImportPace(clock, CompletenessRule(stable_s=options.stable_s), options.lease_s),
+            pace=ImportPace(
+                clock,
+                CompletenessRule(stable_s=options.stable_s),
+                options.lease_s,
+                retries_given_up=options.retries_given_up,
+            ),
         )
         yield OpenArchives(archives, scope, kept_out, importer, notes)
 

@@ -70,6 +70,8 @@ class ImportPace:
     ----------
     lease_s
         How long a dead importer blocks the study that it was at.
+    retries_given_up
+        Whether studies that an earlier run gave up are taken up again.
 
     """
 
@@ -77,6 +79,7 @@ class ImportPace:
     completeness: CompletenessRule = field(default_factory=CompletenessRule)
     lease_s: float = LEASE_S
     sleep: Callable[[float], None] = time.sleep
+    retries_given_up: bool = False
 
 
 class _Stopped(Exception):  # noqa: N818  # no error: the walk's way out
@@ -158,8 +161,10 @@ class StudyIntake:
         if entry.state is LedgerState.WITHDRAWN:
             self.archives.ledger.reopen(entry.study_key, "the record is asked again")
         if entry.state is LedgerState.FAILED:
-            self.count["given_up_before"] += 1
-            return
+            if not self.pace.retries_given_up:
+                self.count["given_up_before"] += 1
+                return
+            self.archives.ledger.reopen(entry.study_key, "taken up again by the librarian")
         with self._forgiven(one, None):
             if entry.state is LedgerState.IMPORTED and not self._has_grown(study, entry):
                 yield from self._newest_facts(one)

@@ -118,7 +118,7 @@ class Hospital:
         )
         return Archives(self.pacs, record, self.ledger(storage))
 
-    def importer(self, storage: Storage | None = None) -> ArchiveImport:
+    def importer(self, storage: Storage | None = None, **pace: Any) -> ArchiveImport:
         held = storage or self.storage
         acts = SqlLibrarianActs(held.engine, held.cipher, self.clock)
         library = LibraryImport(
@@ -133,7 +133,7 @@ class Hospital:
             Books(held.catalogue, held.keys, acts, held.audit, self.kept_out(storage)),
             library,
             scope=ArchiveScope("Hospital A", self.registration, "hospital only"),
-            pace=ImportPace(self.clock, lease_s=60.0, sleep=self.waiting),
+            pace=ImportPace(self.clock, lease_s=60.0, sleep=self.waiting, **pace),
         )
 
     def run(self, **options: Any) -> ArchiveSummary:
@@ -491,6 +491,8 @@ def test_record_of_somebody_else_is_quarantined_and_audited(hospital: Hospital) 
     actions = {e.action: e for e in hospital.storage.audit.newest("a")}
     assert actions["identity.mismatch"].detail == "patient ID"
     assert hospital.run().n_given_up_before == 1
+    hospital.fhir.resources[0] = a_patient()
+    assert hospital.importer(retries_given_up=True).run(ACT).n_imported == 1
 
 
 def test_study_that_the_record_does_not_know_is_left_for_later(hospital: Hospital) -> None:
