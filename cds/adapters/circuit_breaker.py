@@ -51,10 +51,10 @@ class CircuitBreaker:
 
         Whoever was let in reports with `succeeded` or `failed`.
         """
-        if self._opened_at_s is None:  # the common case takes no lock
+        if self.open_for_s is None:  # the common case takes no lock
             return 0.0
         with self._lock:
-            if self._opened_at_s is None:
+            if self.open_for_s is None:
                 return 0.0
             wait_s = self._next_probe_s - self._clock()
             if wait_s > 0:
