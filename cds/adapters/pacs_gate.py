@@ -192,6 +192,8 @@ class PacsGate:
 
     def _note(self, error: CdsError) -> None:
         """Learn from a failure; an answer that refuses shows that the PACS lives."""
+        if error.facts.get("n_requests") == 0 or error.reason is Reason.EGRESS_REFUSED:
+            return  # the PACS was not asked, so nothing was learnt
         n_read_bytes = error.facts.get("n_read_bytes")
         if isinstance(n_read_bytes, int):
             self._charge(n_read_bytes)  # before the rest was refused
@@ -200,7 +202,7 @@ class PacsGate:
             self._turns.pause(float(asked_s), self._pace.monotonic())
         elif _may_pass(error):
             self.breaker.failed()
-        elif error.reason is not Reason.EGRESS_REFUSED:
+        else:
             self.breaker.succeeded()
 
     def _wait_until_admitted(self, work: Work) -> None:
