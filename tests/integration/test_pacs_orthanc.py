@@ -99,6 +99,31 @@ def test_day_of_more_than_a_page_loses_nothing(orthanc: Orthanc) -> None:
     assert started == sorted(started)
 
 
+def test_limit_of_results_that_orthanc_keeps_silent_about_loses_nothing(tmp_path: Path) -> None:
+    if orthanc_program() is None:
+        missing(f"Orthanc with DICOMweb is missing: {INSTALL}.")
+    films = [
+        a_film(
+            3,
+            StudyInstanceUID=f"{UID}.8.{i}",
+            SeriesInstanceUID=f"{UID}.8.{i}.1",
+            SOPInstanceUID=f"{UID}.8.{i}.1.1",
+            StudyTime=f"{i % 24:02d}{i:02d}00",
+        )
+        for i in range(40)
+    ]
+    with running_orthanc(tmp_path, LimitFindResults=15) as server:
+        assert server.store(*films) == 40
+        for modalities in ((), ("DX",)):
+            studies = found(
+                an_archive(server),
+                from_on=date(2024, 1, 1),
+                to_on=date(2024, 1, 31),
+                modalities=modalities,
+            )
+            assert {s.study_instance_uid for s in studies} == {f"{UID}.8.{i}" for i in range(40)}
+
+
 def test_modality_and_body_part_are_what_the_archive_says(orthanc: Orthanc) -> None:
     orthanc.store(
         a_film(1),
