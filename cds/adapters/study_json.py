@@ -84,4 +84,7 @@ def _started_at(answer: object, zone: tzinfo) -> datetime | None:
         if offset <= timedelta(hours=14):  # Source: PS3.3 C.12.1.1, -1200 to +1400
             zone = timezone(-offset if match[1] == "-" else offset)
     local = datetime.combine(on, study_time(answer) or time(), tzinfo=zone)
-    return local.astimezone(UTC)
+    try:
+        return local.astimezone(UTC)
+    except OverflowError:  # the first or last day of the calendar: somebody's "unknown"
+        return None

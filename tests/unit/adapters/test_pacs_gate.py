@@ -86,7 +86,7 @@ def test_bulk_in_its_pause_waits_and_prompt_work_does_not() -> None:
     gate.ask(pacs, work=Work.PROMPT)
     gate.ask(pacs, work=Work.BULK)
     assert pacs.asked_at_s == pytest.approx([0, 1800], abs=0.01)
-    assert set(told) == {"Bulk work pauses, as agreed for this PACS."}
+    assert told == ["Bulk work pauses until 19:00 UTC, as agreed for this PACS."]
     assert max(time.slept_s) <= 60  # it looks at the clock each minute
 
 
