@@ -48,10 +48,10 @@ class MemoryArchiveLedger:
             entry = replace(entry, study=study)
         if n_instances is not None:
             now = self._clock.now()
-            count = InstanceCount(n_instances, now)
-            if entry.n_instances is not None and entry.unchanged_since_at is not None:
-                before = InstanceCount(entry.n_instances, entry.unchanged_since_at)
-                count = before.followed_by(n_instances, now)
+            before = entry.count
+            count = (
+                before.followed_by(n_instances, now) if before else InstanceCount(n_instances, now)
+            )
             entry = replace(entry, n_instances=count.n_instances, unchanged_since_at=count.since_at)
         self._put(key, replace(row, entry=entry))
         return entry

@@ -70,9 +70,10 @@ class Orthanc:
         files = sorted(folder.rglob(pattern))
         return {str(f.relative_to(folder)): self.store(f.read_bytes()) == 1 for f in files}
 
-    def study_uids(self) -> set[str]:
-        studies = self._asked("GET", "/studies?expand").json()
-        return {study["MainDicomTags"]["StudyInstanceUID"] for study in studies}
+    def study_dates(self) -> dict[str, str]:
+        """Study Instance UID -> Study Date, as stored."""
+        tags = [study["MainDicomTags"] for study in self._asked("GET", "/studies?expand").json()]
+        return {t["StudyInstanceUID"]: t.get("StudyDate", "") for t in tags}
 
     def n_instances(self) -> int:
         return len(self._asked("GET", "/instances").json())
@@ -88,11 +89,15 @@ class Orthanc:
             self._asked("DELETE", f"/patients/{patient}").raise_for_status()
 
     def _asked(self, method: str, path: str, **options: Any) -> requests.Response:
-        # A session of its own: Orthanc ends a kept connection after a second without saying so.
+        # Orthanc ends a kept connection after a second without saying so, and until then one of its
+        # threads waits for it, even where the client has gone.
+        headers = {"Connection": "close", **options.pop("headers", {})}
         with requests.Session() as session:
             session.trust_env = False
             session.auth = self.auth
-            return session.request(method, self.url + path, timeout=ANSWER_LIMIT_S, **options)
+            return session.request(
+                method, self.url + path, headers=headers, timeout=ANSWER_LIMIT_S, **options
+            )
 
 
 @contextmanager
@@ -127,8 +132,9 @@ def running_orthanc(
         "RegisteredUsers": {auth[0]: auth[1]} if auth else {},
         "SslEnabled": False,
         "StorageCompression": False,
+        "SyncStorageArea": False,  # nothing has to survive the machine
         "ConcurrentJobs": 1,
-        "HttpThreadsCount": 4,
+        "HttpThreadsCount": 16,
         "DicomWeb": {"Enable": True, "Root": "/dicom-web/", **settings.pop("DicomWeb", {})},
         **settings,
     }
