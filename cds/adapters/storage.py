@@ -127,7 +127,14 @@ def open_storage(settings: StorageSettings, clock: Clock | None = None) -> Stora
     """
     ring = load_key_ring(settings.effective_key_file)
     engine = open_database(settings.effective_database_url)
-    if not is_at_head(engine):
+    try:
+        is_current = is_at_head(engine)
+    except SQLAlchemyError as error:
+        raise CdsError(
+            Reason.INVALID_CONFIGURATION,
+            f"The database does not answer ({type(error).__name__}); see `precedent doctor`.",
+        ) from None
+    if not is_current:
         raise CdsError(
             Reason.INVALID_CONFIGURATION,
             "The database is not at this version's schema; run `precedent init`.",

@@ -150,7 +150,7 @@ class EhrSteps:
         try:
             grant = self.tokens.request(registration, scope=asked, deadline=TimeLimit(STEP_LIMIT_S))
         except CdsError as error:
-            return (failed(name, error.sentence, "see the sentence"),), SmartFound()
+            return (failed(name, error.sentence, ""),), SmartFound()
         lifetime_s = round((grant.expires_at - self.clock.now()).total_seconds())
         lines = [passed(name, f"issued for {lifetime_s} s")]
         missing = missing_scopes(asked, grant.scope)
