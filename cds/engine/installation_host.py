@@ -6,12 +6,13 @@ import platform
 import sys
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from importlib.metadata import version
 from ipaddress import ip_address
 from pathlib import Path
 from urllib.parse import urlsplit
 
 from cds.domain.check_line import CheckLine, failed, passed, unknown, warned
-from cds.engine import SOFTWARE, version
+from cds.engine import SOFTWARE
 from cds.settings import Settings
 
 PYTHONS = ((3, 11), (3, 13))
