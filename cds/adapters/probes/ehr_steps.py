@@ -121,7 +121,9 @@ class EhrSteps:
         except CdsError as error:
             action = "ask the EHR team for {fhir base}/.well-known/smart-configuration"
             if error.reason is Reason.EGRESS_REFUSED:
-                action = "precedent ehr add ID --replace --origin https://that.host"
+                action = (
+                    "precedent ehr add ID --replace --origin https://that.host (beside the others)"
+                )
             return (failed(name, error.sentence, action),), None
         lacking = _launch_lacks(found)
         if lacking:

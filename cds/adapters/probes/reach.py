@@ -87,7 +87,7 @@ class Reach:
                 name,
                 f"{host} is {', '.join(addresses)}, outside the permitted networks",
                 "if that is right, permit it: precedent ehr add ID --replace "
-                f"--permitted-network {addresses[0]}",
+                f"--permitted-network {addresses[0]} (beside the others: the list is replaced)",
             ), ""
         return passed(name, f"{host} is {address}"), address
 
