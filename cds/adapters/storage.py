@@ -161,7 +161,14 @@ def storage_over(settings: StorageSettings, engine: Engine, ring: KeyRing, clock
 
 
 def _check_schema(engine: Engine) -> None:
-    if not is_at_head(engine):
+    try:
+        is_current = is_at_head(engine)
+    except SQLAlchemyError as error:
+        raise CdsError(
+            Reason.INVALID_CONFIGURATION,
+            f"The database does not answer ({type(error).__name__}); see `precedent doctor`.",
+        ) from None
+    if not is_current:
         raise CdsError(
             Reason.INVALID_CONFIGURATION,
             "The database is not at this version's schema; run `precedent init`.",
