@@ -45,6 +45,11 @@ class Deidentifier:
     detector: TextDetector
     writing_reviewed: bool = False
 
+    @property
+    def pseudonyms(self) -> KeyedPseudonyms:
+        """Return the replacements of UIDs and dates, for whatever is shown or exported."""
+        return KeyedPseudonyms(self.keys)
+
     def new_report(self) -> DeidentificationReport:
         """Return the empty report of one run."""
         return DeidentificationReport(profile=PROFILE, detector=self.detector.version)
@@ -80,7 +85,7 @@ class Deidentifier:
         if frame.modality is None and frame.sop_instance_uid is None:
             return frame  # a plain picture file: it has no header of which anything is kept
         header = _header(content)
-        profile = HeaderProfile(KeyedPseudonyms(self.keys), self.keys.patient_key(*subject), report)
+        profile = HeaderProfile(self.pseudonyms, self.keys.patient_key(*subject), report)
         profile.apply(header)
         facts = allowed_facts(header)
         report.counts["DICOM headers"] += 1
