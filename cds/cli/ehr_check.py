@@ -72,6 +72,7 @@ def run(arguments: argparse.Namespace) -> int:
         keys=storage.backend_keys,
         clock=clock,
         development=settings.development,
+        public_url=settings.public_url,
         ca_file=settings.ca_file,
     )
     findings = ConnectionCheck(registration, tools).run(arguments.test_patient, token=token)

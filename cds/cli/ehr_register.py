@@ -147,9 +147,9 @@ def run_remove(arguments: argparse.Namespace) -> int:
 
 def _given(arguments: argparse.Namespace) -> dict[str, Any]:
     """Return the fields that the flags name."""
-    names = [field for field, *_ in (*_SINGLE.values(), *_REPEATED.values(), *_CHOICES.values())]
-    names += ["ready_card", "image_module"]
-    values = {n: v for n in names if (v := getattr(arguments, n)) is not None}
+    names = [row[0] for row in (*_SINGLE.values(), *_REPEATED.values())]
+    names += [row[0] for row in _CHOICES.values()] + ["ready_card", "image_module"]
+    values: dict[str, Any] = {n: v for n in names if (v := getattr(arguments, n)) is not None}
     if arguments.cds_client:
         values["cds_clients"] = [_cds_client(text) for text in arguments.cds_client]
     if arguments.approval:

@@ -58,6 +58,10 @@ class Site:
     answers: dict[str, Reply]
     registration: EhrRegistration
 
+    @property
+    def public_url(self) -> str:
+        return f"{self.server.base}/cds"
+
     def lines(
         self,
         *patient_ids: str,
@@ -65,7 +69,12 @@ class Site:
         resolve: Callable[[str, int], Sequence[str]] | None = None,
         **changes: Any,
     ) -> dict[str, CheckLine]:
-        tools = CheckTools(self.keys, clock or FixedClock(datetime.now(UTC)), development=True)
+        tools = CheckTools(
+            self.keys,
+            clock or FixedClock(datetime.now(UTC)),
+            development=True,
+            public_url=self.public_url,
+        )
         if resolve is not None:
             tools = replace(tools, resolve=resolve)
         found = ConnectionCheck(replace(self.registration, **changes), tools).run(patient_ids)
@@ -87,6 +96,8 @@ def site(tmp_path: Path) -> Iterator[Site]:
             "/fhir/.well-known/smart-configuration": Reply.json(launchable),
             "/fhir/Patient": Reply.json(EMPTY),
             "/dicomweb/studies": Reply(204),
+            "/cds/t/a/cds-services": Reply.json({"services": [{"id": "x"}]}),
+            "/cds/t/a/jwks.json": Reply.json(keys.key_set("a")),
             "/jwks": Reply.json({"keys": [{"kid": "1", "kty": "EC"}]}),
         }
         assert server.server is not None
@@ -115,6 +126,7 @@ def test_check_when_everything_answers_has_no_failure_and_asks_for_nobodys_data(
     lines = site.lines()
     assert {line.name for line in lines.values() if line.verdict is Verdict.FAIL} == set()
     assert {name for name, line in lines.items() if line.verdict is Verdict.PASS} == {
+        *("own discovery", "own key set"),
         *("fhir dns", "fhir tcp", "fhir capability", "fhir clock", "smart configuration"),
         *("backend token", "backend scopes", "fhir search", "pacs qido", "hook keys"),
     }
@@ -224,6 +236,22 @@ def test_check_when_the_port_refuses_says_so(site: Site) -> None:
             Verdict.FAIL,
             "web page",
             id="a-page",
+        ),
+        pytest.param(
+            "/cds/t/a/cds-services",
+            Reply(404),
+            "own discovery",
+            Verdict.FAIL,
+            "PRECEDENT_PUBLIC_URL",
+            id="proxy",
+        ),
+        pytest.param(
+            "/cds/t/a/jwks.json",
+            Reply.json({"keys": []}),
+            "own key set",
+            Verdict.FAIL,
+            "same database",
+            id="other-keys",
         ),
         pytest.param(
             "/jwks", Reply.json({"keys": []}), "hook keys", Verdict.FAIL, "CDS client", id="no-keys"

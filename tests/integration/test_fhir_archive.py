@@ -21,7 +21,7 @@ from cds.domain.secrecy import SecretText
 from tests.builders.certificate import a_certificate
 from tests.builders.dicom import STUDY_INSTANCE_UID
 from tests.builders.fhir import MRN_SYSTEM, Resource, a_patient, an_operation_outcome
-from tests.builders.hospital_record import a_procedure, a_value, the_record, the_study
+from tests.builders.hospital_record import a_procedure, a_value, a_visit, the_record, the_study
 from tests.builders.registration import a_registration
 from tests.fakes.archives import Waiting, an_archived_study
 from tests.fakes.clock import FixedClock
@@ -40,6 +40,9 @@ class Hospital:
         self.waiting = Waiting(self.clock)
         self.tokens = [TOKEN]
 
+    def forget_token(self) -> None:
+        self.tokens = self.tokens[1:] or self.tokens
+
     def archive(self, limits: ArchiveLimits | None = None, **overrides: Any) -> FhirRecordArchive:
         registration = a_registration(
             **{
@@ -52,7 +55,7 @@ class Hospital:
             EgressClients(development=True)(registration),
             lambda: SecretText(self.tokens[0]) if self.tokens else None,
             limits=limits or ArchiveLimits(request_s=5.0),
-            on_refused=lambda: self.tokens.pop(0) if len(self.tokens) > 1 else None,
+            on_refused=self.forget_token,
             sleep=self.waiting,
         )
         return FhirRecordArchive(
@@ -159,6 +162,20 @@ def test_wrong_patient_behind_the_study_is_refused(hospital: Hospital) -> None:
     assert "P555" not in str(error)
     hospital.fhir.instead["Patient"] = lambda _: Reply.json(a_patient(id="someone-else"))
     assert "another patient" in refusal(hospital).sentence
+
+
+def test_patient_who_was_merged_into_another_is_one_person(hospital: Hospital) -> None:
+    newest = {"other": {"reference": "Patient/p200"}, "type": "replaced-by"}
+    hospital.fhir.resources[0] = a_patient(active=False, link=[newest])
+    merged = a_patient(id="p200", identifier=[{"system": MRN_SYSTEM, "value": "P200"}])
+    later = a_visit("2026-05-01T10:00:00Z", subject={"reference": "Patient/p200"})
+    hospital.fhir.resources += [merged, later]
+    case = hospital.case()
+    assert case is not None
+    assert case.patient_value == "P100"  # as the picture names the patient
+    assert {i.value for i in case.demographics.identifiers} == {"P100", "P200"}
+    assert [m.code for m in case.measurements] == ["1988-5"]
+    assert case.missing == ()
 
 
 def test_pages_are_followed_to_the_end(hospital: Hospital) -> None:

@@ -12,10 +12,11 @@ from cds.adapters.egress import EgressClient
 from cds.adapters.egress_policy import EgressPolicy, Origin, origin_of
 from cds.adapters.egress_transport import Resolver, addresses_of
 from cds.adapters.probes.ehr_steps import EhrSteps, SmartFound
+from cds.adapters.probes.own_addresses import OwnAddresses, own_lines
 from cds.adapters.probes.pacs_steps import qido_line
 from cds.adapters.probes.reach import Reach
 from cds.adapters.probes.record_survey import RecordSurvey, Surveyor
-from cds.domain.check_line import CheckLine, Verdict, failed, passed, unknown
+from cds.domain.check_line import CheckLine, Verdict, failed, passed, unknown, warned
 from cds.domain.errors import CdsError
 from cds.domain.time_limit import TimeLimit
 from cds.ports import Clock, FhirAccess
@@ -34,8 +35,13 @@ class CheckTools:
     keys: SigningKeys
     clock: Clock
     development: bool
+    public_url: str
     ca_file: Path | None = None
     resolve: Resolver = addresses_of
+
+    def own(self) -> OwnAddresses:
+        """Return what is needed to look at ourselves."""
+        return OwnAddresses(self.public_url, self.keys, self.development, self.ca_file)
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +87,7 @@ class ConnectionCheck:
             tools.clock,
         )
         self._reached: dict[Origin, bool] = {}
+        self._tools = tools
 
     def run(
         self, patient_ids: Sequence[str], *, token: SecretText | None = None
@@ -95,7 +102,7 @@ class ConnectionCheck:
             Access token to use instead of our own.
 
         """
-        lines: list[CheckLine] = []
+        lines = list(own_lines(self._registration, self._tools.own()))
         if not self._is_reached("fhir", self._registration.fhir_base_url, lines):
             lines.append(unknown("fhir capability", "not tried: the server is not reached"))
             self._pacs(None, lines)
@@ -106,7 +113,7 @@ class ConnectionCheck:
         token = token or smart.token
         survey = self._record(token, patient_ids, lines)
         self._pacs(token, lines)
-        lines += [_wado_line(survey)]
+        lines += [_wado_line(survey), *_endpoint_lines(survey)]
         lines += self._key_sets()
         return ConnectionFindings(tuple(lines), smart, survey)
 
@@ -203,3 +210,17 @@ def _wado_line(survey: RecordSurvey | None) -> CheckLine:
             "them by WADO-RS",
         )
     return passed(name, evidence)
+
+
+def _endpoint_lines(survey: RecordSurvey | None) -> list[CheckLine]:
+    """Name the image servers that studies point to and that are not registered."""
+    unregistered = {} if survey is None else survey.unregistered
+    return [
+        warned(
+            "imaging endpoint",
+            f"{n} studies name the image server {origin}, which is not registered; the default "
+            "PACS is asked instead",
+            f"if it is yours: precedent ehr add ID --replace --origin {origin} (beside the others)",
+        )
+        for origin, n in sorted(unregistered.items())
+    ]

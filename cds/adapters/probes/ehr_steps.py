@@ -121,7 +121,9 @@ class EhrSteps:
         except CdsError as error:
             action = "ask the EHR team for {fhir base}/.well-known/smart-configuration"
             if error.reason is Reason.EGRESS_REFUSED:
-                action = "precedent ehr add ID --replace --origin https://that.host"
+                action = (
+                    "precedent ehr add ID --replace --origin https://that.host (beside the others)"
+                )
             return (failed(name, error.sentence, action),), None
         lacking = _launch_lacks(found)
         if lacking:
@@ -150,7 +152,7 @@ class EhrSteps:
         try:
             grant = self.tokens.request(registration, scope=asked, deadline=TimeLimit(STEP_LIMIT_S))
         except CdsError as error:
-            return (failed(name, error.sentence, "see the sentence"),), SmartFound()
+            return (failed(name, error.sentence, ""),), SmartFound()
         lifetime_s = round((grant.expires_at - self.clock.now()).total_seconds())
         lines = [passed(name, f"issued for {lifetime_s} s")]
         missing = missing_scopes(asked, grant.scope)

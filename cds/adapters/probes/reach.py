@@ -5,13 +5,13 @@ from __future__ import annotations
 import ipaddress
 import socket
 import ssl
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from cryptography import x509
-from requests.certs import where as public_certificates
+from requests.utils import DEFAULT_CA_BUNDLE_PATH
 
 from cds.adapters.egress_policy import EgressPolicy, Origin
 from cds.adapters.egress_transport import Resolver, addresses_of, resolved_in_time
@@ -87,7 +87,7 @@ class Reach:
                 name,
                 f"{host} is {', '.join(addresses)}, outside the permitted networks",
                 "if that is right, permit it: precedent ehr add ID --replace "
-                f"--permitted-network {addresses[0]}",
+                f"--permitted-network {addresses[0]} (beside the others: the list is replaced)",
             ), ""
         return passed(name, f"{host} is {address}"), address
 
@@ -125,7 +125,7 @@ class Reach:
                 "fit for a sandbox on this machine only; register the https address",
             ), address
         context = ssl.create_default_context(
-            cafile=str(self.ca_file) if self.ca_file else public_certificates()
+            cafile=str(self.ca_file) if self.ca_file else DEFAULT_CA_BUNDLE_PATH
         )
         try:
             with (
@@ -192,7 +192,7 @@ def _literal(host: str) -> tuple[str, ...]:
         return ()
 
 
-def _issuer_of(certificate: dict[str, object]) -> str:
+def _issuer_of(certificate: Mapping[str, object]) -> str:
     issuer = certificate.get("issuer", ())
     named = {
         str(key): str(value)

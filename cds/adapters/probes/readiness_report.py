@@ -12,8 +12,10 @@ from zoneinfo import ZoneInfo
 
 from cds.adapters.granted_scopes import missing_scopes
 from cds.adapters.probes.connection_check import ConnectionFindings
+from cds.adapters.probes.own_addresses import OWN_DISCOVERY
 from cds.adapters.probes.site_history import SiteHistory
 from cds.domain.check_line import CheckLine, Verdict, failed, passed, unknown
+from cds.domain.errors import Reason
 from cds.domain.insight import DOMINANT_SHARE, MIN_OTHER_DIAGNOSES
 from cds.domain.registration import ApprovalRole, EhrRegistration, ReportMode, Stage
 
@@ -74,24 +76,39 @@ def _discovery_and_jwt(facts: ReadinessFacts) -> CheckLine:
     base = f"{facts.public_url.rstrip('/')}/t/{facts.registration.ehr_id}/cds-services"
     if not facts.registration.cds_clients:
         return failed(name, "no CDS client is registered", "add --cds-client ISSUER=JKU")
-    keys = [line for line in facts.findings.lines if line.name.startswith("hook keys")]
-    broken = next((line for line in keys if line.verdict is Verdict.FAIL), None)
+    broken = next((line for line in facts.findings.lines if _stops_hooks(line)), None)
     if broken is not None:
         return failed(name, broken.evidence, broken.action)
-    clock = next((line for line in facts.findings.lines if line.name == "fhir clock"), None)
-    if clock is not None and clock.verdict in {Verdict.WARN, Verdict.FAIL}:
-        return failed(name, clock.evidence, clock.action)
     if history.last_hook_call_at is None:
         return unknown(
             name,
             f"no hook call with a valid JWT has come in; discovery is at {base}",
             "have the EHR's CDS client registered with that base and open a test chart",
         )
-    return passed(
-        name,
+    evidence = (
         f"{history.n_hook_calls} calls with a valid JWT, the last on "
-        f"{history.last_hook_call_at:%Y-%m-%d}",
+        f"{history.last_hook_call_at:%Y-%m-%d}"
     )
+    if history.n_hook_refusals:
+        reasons = ", ".join(f"{reason} {n}" for reason, n in history.n_hook_refusals.items())
+        evidence += f"; refused: {reasons}"
+    n_blind = history.n_hook_refusals.get(Reason.MISSING_CONTEXT.value, 0)
+    if n_blind > history.n_hook_calls:
+        return failed(
+            name,
+            evidence,
+            "most calls come without prefetch and without a token that reads: have the EHR send "
+            "fhirAuthorization or the prefetch of the discovery",
+        )
+    return passed(name, evidence)
+
+
+def _stops_hooks(line: CheckLine) -> bool:
+    """Tell whether a connection line is a reason for which hook calls are refused."""
+    if line.name == "fhir clock":
+        return line.verdict in {Verdict.WARN, Verdict.FAIL}
+    is_ours = line.name == OWN_DISCOVERY or line.name.startswith("hook keys")
+    return is_ours and line.verdict is Verdict.FAIL
 
 
 def _hook_round_trip(facts: ReadinessFacts) -> CheckLine:

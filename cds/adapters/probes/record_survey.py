@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 from cds.adapters.dicom_files import frames_from_dicom
 from cds.adapters.dicomweb import DicomwebSource
@@ -46,6 +47,8 @@ class RecordSurvey:
         Reason -> studies whose pictures could not be had or read.
     differing
         Kinds of identity fields that differ -> studies.
+    unregistered
+        Origin of an Endpoint that may not be contacted -> studies.
 
     """
 
@@ -62,6 +65,7 @@ class RecordSurvey:
     unread: Counter[str] = field(default_factory=Counter)
     refused: Counter[str] = field(default_factory=Counter)
     differing: Counter[str] = field(default_factory=Counter)
+    unregistered: Counter[str] = field(default_factory=Counter)
     labs: LabShares = field(default_factory=LabShares)
     offsets: Counter[str] = field(default_factory=Counter)
     headers: list[HeaderFacts] = field(default_factory=list)
@@ -140,6 +144,12 @@ class Surveyor:
         self._found.n_studies += len(studies)
         self._found.n_with_endpoint += sum(study.dicomweb_url is not None for study in studies)
         self._found.n_with_accession += sum(s.accession_number is not None for s in studies)
+        addresses = (study.dicomweb_url for study in studies)
+        self._found.unregistered.update(
+            _origin_text(address)
+            for address in addresses
+            if address is not None and not self._http.allows(address)
+        )
 
     def _retrieve(
         self, access: FhirAccess, study: StudyRef, demographics: Demographics, limit: TimeLimit
@@ -165,6 +175,15 @@ class Surveyor:
     def _decode(self, content: bytes, *, timeout_s: float | None) -> tuple[PixelFrame, ...]:
         self._found.headers.append(header_facts(content))
         return frames_from_dicom(content, timeout_s=timeout_s)
+
+
+def _origin_text(address: str) -> str:
+    try:
+        parts = urlsplit(address)
+        port = f":{parts.port}" if parts.port else ""
+    except ValueError:
+        return "(an address that cannot be read)"
+    return f"{parts.scheme}://{parts.hostname or ''}{port}"
 
 
 def _newest_films(studies: Sequence[StudyRef]) -> list[StudyRef]:

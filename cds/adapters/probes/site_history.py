@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 
 from sqlalchemy import Engine, func, or_, select
 from sqlalchemy.orm import Session
 
-from cds.adapters.sql.door_models import HookCall
+from cds.adapters.sql.door_models import AuditEventRow, HookCall
 from cds.adapters.sql.models import CaseFindingRow, LibraryCaseRow
+
+HOOK_REFUSED = "hook.refused"
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +23,9 @@ class SiteHistory:
     ----------
     n_hook_calls, last_hook_call_at
         Hook calls that were answered: each carried a JWT that was verified.
+    n_hook_refusals
+        Reason -> calls of a known client that were refused; ``missing-context`` means that the EHR
+        sent neither prefetch nor a token that reads (CLINICAL 2.3).
     n_patients
         Distinct past patients that an answer for this EHR may count.
     n_patients_by_diagnosis
@@ -32,6 +37,7 @@ class SiteHistory:
     last_hook_call_at: datetime | None = None
     n_patients: int = 0
     n_patients_by_diagnosis: Mapping[str, int] | None = None
+    n_hook_refusals: Mapping[str, int] = field(default_factory=dict)
 
 
 def site_history(engine: Engine, ehr_id: str) -> SiteHistory:
@@ -46,8 +52,15 @@ def site_history(engine: Engine, ehr_id: str) -> SiteHistory:
         .order_by(n_patients.desc(), CaseFindingRow.display)
     )
     calls = select(func.count(), func.max(HookCall.created_at)).where(HookCall.ehr_id == ehr_id)
+    refusals = (
+        select(AuditEventRow.outcome, func.count())
+        .where(AuditEventRow.ehr_id == ehr_id, AuditEventRow.action == HOOK_REFUSED)
+        .group_by(AuditEventRow.outcome)
+        .order_by(func.count().desc())
+    )
     with Session(engine) as session:
         n_calls, last = session.execute(calls).one()
         total = session.scalar(select(n_patients).where(is_eligible))
         diagnoses = {str(name): int(n) for name, n in session.execute(by_diagnosis)}
-    return SiteHistory(int(n_calls), last, int(total or 0), diagnoses)
+        refused = {str(reason): int(n) for reason, n in session.execute(refusals)}
+    return SiteHistory(int(n_calls), last, int(total or 0), diagnoses, refused)

@@ -19,6 +19,7 @@ from werkzeug.serving import WSGIRequestHandler, make_server
 from cds.adapters.storage import open_storage
 from cds.cli.main import main
 from cds.settings import Settings
+from sandbox.web.accounts import ACCOUNTS
 from sandbox.web.application import create_app, open_hospital
 from sandbox.web.hospital import Hospital
 from sandbox.web.places import Places, SharedSecrets
@@ -95,12 +96,15 @@ def running(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Running
     assert main(["init"]) == 0
 
     def published_keys(asked: Asked) -> Reply:
+        if asked.path.endswith("/cds-services"):
+            return Reply.json({"services": []})
         storage = open_storage(Settings(state_dir=state_dir, development=True))
         keys = storage.backend_keys.key_set(asked.path.split("/")[2])
         storage.engine.dispose()
         return Reply.json(keys)
 
     with a_server(published_keys) as product, socket.create_server(("127.0.0.1", 0)) as listening:
+        monkeypatch.setenv("PRECEDENT_PUBLIC_URL", product.url)
         places = Places(
             base_url=f"http://127.0.0.1:{listening.getsockname()[1]}", app_url=product.url
         )
@@ -139,13 +143,14 @@ def test_check_when_the_sandbox_is_registered_passes_every_connection(
 ) -> None:
     assert running.add(tmp_path) == 0
     shown = capsys.readouterr().out
-    assert "http://127.0.0.1:8000/t/st-brevis/jwks.json" in shown
+    assert f"{running.product.url}/t/st-brevis/jwks.json" in shown
     assert running.hospital.secrets.pacs_password not in shown
     status, connections, readiness = checked(
         capsys, "--test-patient", "anne", "--test-patient", "ben"
     )
     assert {n: one["verdict"] for n, one in connections.items() if "tls" not in n} == dict.fromkeys(
         [
+            *("own discovery", "own key set"),
             *("fhir dns", "fhir tcp", "fhir capability", "fhir clock", "smart configuration"),
             *("backend token", "backend scopes", "fhir search", "fhir paging"),
             *("pacs qido", "pacs wado", "hook keys"),
@@ -221,3 +226,35 @@ def test_check_when_keys_were_rotated_still_signs_in(
     assert main(["ehr", "add", "st-brevis", "--replace", "--backend-algorithm", "RS384"]) == 0
     _, connections, _ = checked(capsys)
     assert connections["backend token"]["verdict"] == "PASS"
+
+
+def test_check_when_a_token_is_given_reads_with_it(
+    running: Running, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    running.add(tmp_path)
+    main(["ehr", "remove", "st-brevis", "--yes"])
+    running.add(tmp_path, "--backend-client-id", "")
+    token = running.hospital.grants.issue_own(
+        ACCOUNTS[0], client_id="t", scope="patient/*.rs", patient_id="anne", lifetime_s=300
+    )
+    path = tmp_path / "token"
+    path.touch(mode=0o600)
+    path.write_text(token.access_token)
+    _, connections, readiness = checked(capsys, "--test-patient", "anne", "--token-file", str(path))
+    assert connections["backend token"]["verdict"] == "UNKNOWN"
+    assert connections["fhir search"]["verdict"] == "PASS"
+    assert readiness["6 imaging of test patients"]["verdict"] == "PASS"
+
+
+def test_check_when_an_image_server_is_not_registered_names_it(
+    running: Running, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    endpoint = dict(running.hospital.store.read("Endpoint", "pacs") or {})
+    endpoint["address"] = "https://pacs.example.invalid:8443/dicom-web"
+    running.hospital.store.put(endpoint)
+    running.add(tmp_path)
+    _, connections, _ = checked(capsys, "--test-patient", "anne")
+    line = connections["imaging endpoint"]
+    assert line["verdict"] == "WARN"
+    assert "--origin https://pacs.example.invalid:8443" in line["action"]
+    assert connections["pacs wado"]["verdict"] == "PASS"  # the default PACS has it
