@@ -20,6 +20,7 @@ from cds.domain.archive import ArchivedInstance, ArchivedStudy, StudySearch
 from cds.domain.errors import CdsError, Reason
 from cds.domain.pacs_policy import PacsPolicy
 from cds.domain.secrecy import SecretText
+from cds.library.archive_ports import PictureArchive
 from tests.builders.certificate import a_certificate
 from tests.builders.dicom import SOP_INSTANCE_UID, STUDY_INSTANCE_UID, a_dicom_instance, a_ramp
 from tests.builders.registration import a_registration
@@ -61,7 +62,7 @@ class Site:
         site = a_registration(**values)
         self.time = FakeTime()
         self.gate = PacsGate(policy, pace=self.time.pace)
-        self.archive = DicomwebArchive(
+        self.archive: PictureArchive = DicomwebArchive(
             site, EgressClient(site, development=True), self.gate, clock=FixedClock()
         )
 
