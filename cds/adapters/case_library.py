@@ -142,10 +142,9 @@ class _Similarities:
         table, d = generation.table, generation.passport.image_dimension
         vectors = table.vectors[positions]
         self.positions = positions
-        self.key_image = None if query.image is None else vectors[:, :d] @ query.image
-        self.image = self.key_image
-        for more in query.more_images:
-            self.image = np.maximum(self.image, vectors[:, :d] @ more)
+        by_picture: list[Float32Array] = [vectors[:, :d] @ p for p in query.images()]
+        self.key_image = by_picture[0] if by_picture else None
+        self.image: Float32Array | None = np.max(by_picture, axis=0) if by_picture else None
         self.record = None if query.record is None else vectors[:, d:] @ query.record
         self.coverage = np.zeros(positions.shape, dtype=np.float32)
         if query.presence is not None:
