@@ -1,4 +1,4 @@
-"""Run every benchmark, or those named: ``python -m bench [search embedding hook] [--json]``."""
+"""Run every benchmark, or some: ``python -m bench [search embedding hook decoding] [--json]``."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from importlib import import_module
 
 from bench.measure import Ratio, as_json
 
-BENCHMARKS = ("search", "embedding", "hook")
+BENCHMARKS = ("search", "embedding", "hook", "decoding")
 
 
 def main(arguments: list[str]) -> int:
