@@ -12,7 +12,7 @@ import imagecodecs
 from PIL import Image
 from pydicom import uid
 from pydicom.charset import python_encoding
-from pydicom.pixels import get_decoder
+from pydicom.pixels.decoders.base import get_decoder
 
 from cds.adapters.dicom_codecs import register
 

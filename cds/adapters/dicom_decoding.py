@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 logging.getLogger("pydicom").setLevel(logging.CRITICAL)  # its warnings quote values
 
 PREAMBLE_BYTES = 128
+INFLATED_STEP_BYTES = 1024**2  # a bomb is counted piece by piece, never held
 OWN_MANUFACTURER = "precedent"  # results of ours are never read back (CLINICAL 3.1)
 
 # Objects with pixel data that are no picture of a patient's body.
@@ -219,10 +220,16 @@ def _refuse_bomb(content: bytes, limits: DecodeLimits) -> None:
     if uid.DeflatedExplicitVRLittleEndian.encode() not in head or content[128:132] != b"DICM":
         return
     (group_length,) = struct.unpack("<I", content[140:144])
-    inflater = zlib.decompressobj(-zlib.MAX_WBITS)
-    inflater.decompress(content[144 + group_length :], limits.max_bytes)
-    if inflater.unconsumed_tail:
-        raise CdsError(Reason.IMAGE_UNREADABLE, "The object inflates beyond the size limit.")
+    inflater, n_inflated = zlib.decompressobj(-zlib.MAX_WBITS), 0
+    for start in range(144 + group_length, len(content), INFLATED_STEP_BYTES):
+        waiting = content[start : start + INFLATED_STEP_BYTES]
+        while waiting and not inflater.eof:
+            n_inflated += len(inflater.decompress(waiting, INFLATED_STEP_BYTES))
+            if n_inflated > limits.max_bytes:
+                raise CdsError(
+                    Reason.IMAGE_UNREADABLE, "The object inflates beyond the size limit."
+                )
+            waiting = inflater.unconsumed_tail
 
 
 def _refuse_what_is_no_picture(dataset: pydicom.Dataset) -> None:

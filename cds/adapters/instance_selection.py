@@ -165,8 +165,10 @@ def chosen_instances(
 
 
 def _frontal_films(usable: Sequence[InstanceRecord]) -> tuple[InstanceRecord, ...]:
-    not_lateral = [i for i in usable if _view(i) is not ViewGroup.LATERAL] or usable
-    not_lateral.sort(key=lambda i: (_view(i) not in FRONTAL, i.instance_number or 0))
+    not_lateral = sorted(
+        [i for i in usable if _view(i) is not ViewGroup.LATERAL] or usable,
+        key=lambda i: (_view(i) not in FRONTAL, i.instance_number or 0),
+    )
     n_frontal = sum(_view(i) in FRONTAL for i in not_lateral)
     return tuple(not_lateral[: min(MAX_FILMS, n_frontal or MAX_FILMS)])
 

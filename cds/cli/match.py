@@ -148,7 +148,7 @@ def print_report(report: CaseReport, console: Console, *, copies_kept: bool = Fa
     """Print an answer for a person, in the order of the app page."""
     console.print(wording.header(report.library_name), style="dim")
     console.print()
-    for sentence in (report.abstention, report.composition_guard):
+    for sentence in (report.abstention, report.compared_part, report.composition_guard):
         if sentence is not None:
             console.print(sentence, style="bold")
     if report.already_in_library:

@@ -181,6 +181,7 @@ def compared_report(
         outcomes=insight.outcome_statements(hits),
         states_at_film=insight.states_at_film(hits),
         already_in_library=ranking.already_in_library,
+        compared_part=_slices_sentence(query) if is_sliced(query) else None,
     )
 
 
@@ -295,7 +296,8 @@ def _picture_phrases(query: CaseQuery) -> tuple[str, ...]:
     if not query.frames:
         return ()
     if is_sliced(query):
-        return (f"picture: {wording.lower_first(_slices_sentence(query))}",)
+        n_slices = len(compared_frames(query))
+        return (f"picture: {n_slices} {'slice' if n_slices == 1 else 'slices'}",)
     return ("picture: 1 frame" if len(query.frames) == 1 else "picture: the first frontal frame",)
 
 

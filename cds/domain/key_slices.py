@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 SLICED = frozenset({"CT", "MR"})
 MAX_KEY_SLICES = 5
@@ -20,6 +21,7 @@ BY_POSITION = "slice position"
 BY_NUMBER = "instance number"
 
 Vector = tuple[float, ...]
+Float64Array = NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +123,7 @@ def key_slices(
     )
 
 
-def unit_normal(orientation: Vector | None) -> np.ndarray[tuple[int], np.dtype[np.float64]] | None:
+def unit_normal(orientation: Vector | None) -> Float64Array | None:
     """Return the unit normal of a plane, shape ``(3,)``; None where it is not well defined.
 
     Examples
@@ -142,7 +144,7 @@ def unit_normal(orientation: Vector | None) -> np.ndarray[tuple[int], np.dtype[n
 
 def _ordered(
     slices: Sequence[SliceRecord],
-) -> tuple[list[SliceRecord], np.ndarray[tuple[int], np.dtype[np.float64]], str]:
+) -> tuple[list[SliceRecord], Float64Array, str]:
     """Return the slices in order, where each lies along it, and what they were ordered by."""
     counted = sorted(slices, key=_by_number)
     placed = [s for s in counted if _is_placed(s)]
@@ -150,7 +152,7 @@ def _ordered(
         group = _commonest_orientation(placed)
         normal = unit_normal(group[0].orientation)
         positions = np.array([s.position for s in group], dtype=np.float64)
-        along = positions @ normal
+        along = positions @ (np.zeros(3) if normal is None else normal)
         order = np.argsort(along, kind="stable")  # several times at one place: by number
         if along.max() - along.min() >= MIN_EXTENT_MM or len(group) == 1:
             return [group[i] for i in order], along[order], BY_POSITION
@@ -201,9 +203,7 @@ def _numbers(slices: Sequence[SliceRecord], ordered: Sequence[SliceRecord]) -> l
     return list(range(1, len(ordered) + 1))
 
 
-def _central_points(
-    along: np.ndarray[tuple[int], np.dtype[np.float64]], at_most: int
-) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
+def _central_points(along: Float64Array, at_most: int) -> Float64Array:
     edge = (1.0 - CENTRAL_SHARE) / 2
     shares = np.linspace(edge, 1.0 - edge, at_most) if at_most > 1 else np.array([0.5])
     return np.asarray(along[0] + shares * (along[-1] - along[0]))

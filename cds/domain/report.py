@@ -144,6 +144,8 @@ class CaseReport:
     best_similarity, similarity_limit
         Of the gate block (image if there is a picture, else record); the limit refuses 5 % of the
         library's own cases.
+    compared_part
+        Of CT and MR, which slices were compared, that the rest was not (CLINICAL 5, item 19).
     not_assessed_reason
         The `cds.domain.errors.Reason` value when `state` is NOT_ASSESSED.
     withdrawn
@@ -184,6 +186,7 @@ class CaseReport:
     set_aside: tuple[SetAside, ...] = ()
     already_in_library: bool = False
     withdrawn: Withdrawal | None = None
+    compared_part: str | None = None
 
     @property
     def n_neighbors(self) -> int:

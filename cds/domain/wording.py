@@ -116,7 +116,7 @@ def outage_summary(study_label: str, time_text: str, since_text: str) -> str:
 
 
 def slices_sentence(numbers: list[int], n_slices: int, ordered_by: str) -> str:
-    """Return what was compared of a series (CLINICAL 5, item 19), without the full stop.
+    """Return what was compared of a series (CLINICAL 5, item 19).
 
     Parameters
     ----------
@@ -130,36 +130,36 @@ def slices_sentence(numbers: list[int], n_slices: int, ordered_by: str) -> str:
     Examples
     --------
     >>> print(slices_sentence([100, 148, 196], 312, "slice position"))
-    Compared on 3 of 312 slices (no. 100, 148, 196), chosen by even spacing over the middle of one series in order of slice position; the rest was not analysed
+    Compared on 3 of 312 slices (no. 100, 148, 196), chosen by even spacing over the middle of one series in order of slice position; the rest was not analysed.
     >>> print(slices_sentence([1], 1, "instance number"))
-    Compared on 1 of 1 slice (no. 1), chosen as the only one of its series; the rest was not analysed
+    Compared on 1 of 1 slice (no. 1), chosen as the only one of its series; the rest was not analysed.
 
     """
     shown = ", ".join(map(str, numbers))
     if n_slices == 1:
         return (
             f"Compared on 1 of 1 slice (no. {shown}), chosen as the only one of its series; "
-            "the rest was not analysed"
+            "the rest was not analysed."
         )
     return (
         f"Compared on {len(numbers)} of {n_slices} slices (no. {shown}), chosen by even spacing over "
-        f"the middle of one series in order of {ordered_by}; the rest was not analysed"
+        f"the middle of one series in order of {ordered_by}; the rest was not analysed."
     )
 
 
 def one_slice_sentence(n_known: int) -> str:
-    """Return what was compared where one slice came alone, without the full stop.
+    """Return what was compared where one slice came alone.
 
     Examples
     --------
     >>> print(one_slice_sentence(1))
-    Compared on 1 slice, chosen by whoever sent it; the rest was not analysed
+    Compared on 1 slice, chosen by whoever sent it; the rest was not analysed.
     >>> print(one_slice_sentence(312))
-    Compared on 1 of 312 slices, chosen by whoever sent it; the rest was not analysed
+    Compared on 1 of 312 slices, chosen by whoever sent it; the rest was not analysed.
 
     """
     of = f" of {n_known} slices" if n_known > 1 else " slice"
-    return f"Compared on 1{of}, chosen by whoever sent it; the rest was not analysed"
+    return f"Compared on 1{of}, chosen by whoever sent it; the rest was not analysed."
 
 
 def percent(proportion: float) -> str:

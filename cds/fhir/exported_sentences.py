@@ -50,6 +50,8 @@ def report_sentences(report: CaseReport) -> tuple[str, ...]:
 
     """
     sentences = [wording.header(report.library_name)]
+    if report.compared_part:
+        sentences.append(report.compared_part)
     if report.abstention:
         sentences.append(report.abstention)
     if report.neighbors and not report.findings:

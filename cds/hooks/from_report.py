@@ -192,6 +192,7 @@ def stage_line(registration: EhrRegistration) -> str:
 def _comparison_lines(report: CaseReport) -> list[str]:
     if report.state is AnswerState.NOTHING_COMPARABLE:
         return [_escaped(report.abstention or wording.READ_IN_ORDER)]
+    slices = [report.compared_part] if report.compared_part else []
     picture, record = wording.percent(report.image_weight), wording.percent(report.record_weight)
     n = wording.count_text(report.n_neighbors, is_exported=True)
     n_eligible = wording.count_text(report.n_eligible, is_exported=True)
@@ -203,7 +204,8 @@ def _comparison_lines(report: CaseReport) -> list[str]:
             f"Compared: picture (weight {picture}) and age, sex, laboratory values and vital signs "
             f"(weight {record}). Matched: {n} past patients, the most similar of {n_eligible} "
             f"eligible; the library holds {n_library}. One study per past patient."
-        )
+        ),
+        *map(_escaped, slices),
     ]
 
 

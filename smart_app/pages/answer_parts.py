@@ -93,7 +93,7 @@ def _cards(report: CaseReport) -> tuple[tuple[MatchCard, ...], tuple[MatchCard, 
 
 
 def _notices(report: CaseReport) -> tuple[str, ...]:
-    found = [report.abstention, report.composition_guard]
+    found = [report.abstention, report.compared_part, report.composition_guard]
     if report.already_in_library:
         found.append(ALREADY_IN_LIBRARY)
     return tuple(text for text in found if text)

@@ -17,6 +17,7 @@ from tests.builders.dicom import a_dataset, a_ramp, dicom_bytes
 
 Rng = np.random.Generator
 Mutation = Callable[[bytes, Rng], bytes]
+Encode = Callable[[Any], bytes | bytearray]
 
 SYNTAXES = [
     *("1.2.840.10008.1.2", "1.2.840.10008.1.2.1", "1.2.840.10008.1.2.1.99"),
@@ -48,7 +49,7 @@ def synthetic_seeds() -> dict[str, bytes]:
         "palette": dicom_bytes(_palette(a_dataset(grey8))),
         "lut": dicom_bytes(_with_luts(a_dataset(grey))),
     }
-    packed: dict[str, tuple[str, np.ndarray[Any, Any], Callable[[Any], bytes]]] = {
+    packed: dict[str, tuple[str, np.ndarray[Any, Any], Encode]] = {
         "jpeg": (uid.JPEGBaseline8Bit, grey8, imagecodecs.jpeg8_encode),
         "jpeg-12": (
             uid.JPEGExtended12Bit,
@@ -240,9 +241,7 @@ def _big_endian(stored: np.ndarray[Any, Any]) -> bytes:
     return _native(dataset, uid.ExplicitVRBigEndian)
 
 
-def _encapsulated(
-    stored: np.ndarray[Any, Any], syntax: uid.UID, encode: Callable[[Any], bytes]
-) -> bytes:
+def _encapsulated(stored: np.ndarray[Any, Any], syntax: uid.UID, encode: Encode) -> bytes:
     colour: dict[str, Any] = {}
     if stored.ndim == 3:
         colour = {

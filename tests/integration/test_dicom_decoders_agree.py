@@ -120,10 +120,12 @@ def test_every_compressed_grey_file_has_the_values_of_a_second_decoder(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     stored: list[NDArray[Any]] = []
-    monkeypatch.setattr(
-        "cds.adapters.dicom_decoding.shown_from_stored",
-        lambda samples, *_: (stored.append(samples), np.zeros(samples.shape, np.float32))[1],
-    )
+
+    def keep(samples: NDArray[Any], *_: object) -> NDArray[np.float32]:
+        stored.append(samples)
+        return np.zeros(samples.shape, np.float32)
+
+    monkeypatch.setattr("cds.adapters.dicom_decoding.shown_from_stored", keep)
     monkeypatch.setattr("cds.adapters.dicom_decoding.reduced_pixels", lambda *_: None)
     n_compared: Counter[str] = Counter()
     with _needed("metadata.csv").open(newline="", encoding="utf-8") as table:

@@ -1,18 +1,21 @@
 """A CT or MR is compared on key slices, says so, and claims nothing beyond them."""
 
 from dataclasses import replace
+from zoneinfo import ZoneInfo
 
 import numpy as np
 import pytest
 
 from cds.domain.key_slices import BY_POSITION, SlicePlace
 from cds.domain.report import AnswerState, Priority
+from cds.fhir.exported_sentences import report_sentences
+from smart_app.pages.answer_parts import answer_parts
 from tests.unit.test_analysis import STUDY, Peers, a_frame, for_hook
 
 CT = replace(STUDY, modality="CT", n_instances=640)
 SENTENCE = (
-    "picture: compared on 5 of 312 slices (no. 100, 128, 156, 184, 212), chosen by even spacing "
-    "over the middle of one series in order of slice position; the rest was not analysed"
+    "Compared on 5 of 312 slices (no. 100, 128, 156, 184, 212), chosen by even spacing "
+    "over the middle of one series in order of slice position; the rest was not analysed."
 )
 
 
@@ -47,7 +50,10 @@ def test_ct_is_compared_on_its_key_slices_and_says_which():
     assert len(peers.embedded) == 5
     assert len(peers.queries[0].images()) == 5
     assert report.state is AnswerState.COMPARED
-    assert report.inputs_used[0] == SENTENCE
+    assert report.compared_part == SENTENCE
+    assert report.inputs_used[0] == "picture: 5 slices"
+    assert SENTENCE in report_sentences(report)
+    assert SENTENCE in answer_parts(report, ZoneInfo("Europe/Berlin")).notices
 
 
 def test_ct_that_was_compared_states_no_finding_and_no_priority():
@@ -75,7 +81,7 @@ def test_slice_that_shows_nothing_is_neither_compared_nor_named(other):
     report = for_hook(peers).report
     assert report is not None
     assert len(peers.embedded) == 2
-    assert "compared on 2 of 312 slices (no. 100, 156)" in report.inputs_used[0]
+    assert "Compared on 2 of 312 slices (no. 100, 156)" in str(report.compared_part)
 
 
 def test_same_object_at_another_slice_is_another_question():
@@ -94,6 +100,7 @@ def test_two_films_are_still_compared_on_the_first_alone():
     assert len(peers.embedded) == 1
     assert peers.queries[0].more_images == ()
     assert report.inputs_used[0] == "picture: the first frontal frame"
+    assert report.compared_part is None
     assert report.priority is Priority.NONE
 
 
@@ -101,6 +108,6 @@ def test_single_slice_without_a_series_says_that_the_rest_was_not_analysed():
     peers = SlicePeers(a_slice(156, slice_place=None))
     report = for_hook(peers).report
     assert report is not None
-    assert report.inputs_used[0] == (
-        "picture: compared on 1 of 640 slices, chosen by whoever sent it; the rest was not analysed"
+    assert report.compared_part == (
+        "Compared on 1 of 640 slices, chosen by whoever sent it; the rest was not analysed."
     )

@@ -31,7 +31,8 @@ def a_film(rows: int = 2048, columns: int = 1900, bits: int = 12) -> np.ndarray[
     body = np.asarray(coarse.resize((columns, rows), Image.Resampling.BICUBIC), np.float64)
     noise = rng.normal(0, 0.004, body.shape)
     full = 2**bits - 1
-    return np.clip((body + noise) * full, 0, full).astype(np.uint16)
+    film: np.ndarray[Any, Any] = np.clip((body + noise) * full, 0, full).astype(np.uint16)
+    return film
 
 
 def jpeg_2000(samples: np.ndarray[Any, Any], *, bits: int = 12, **options: Any) -> bytes:
@@ -44,7 +45,7 @@ def jpeg_2000(samples: np.ndarray[Any, Any], *, bits: int = 12, **options: Any) 
 
 def averaged(stored: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
     rows, columns = stored.shape
-    return stored.reshape(rows // 2, 2, columns // 2, 2).mean(axis=(1, 3))
+    return np.asarray(stored.reshape(rows // 2, 2, columns // 2, 2).mean(axis=(1, 3)))
 
 
 def test_large_film_is_decoded_at_half_its_size_within_the_stated_tolerance() -> None:

@@ -1,12 +1,14 @@
 """Cards about a study, and those that have no sentence."""
 
+from dataclasses import replace
+
 import pytest
 
 from cds.domain.errors import Reason
 from cds.domain.registration import Stage
 from cds.domain.silence import CardKind
 from cds.hooks.from_report import CardSubject, card_from_subject, source_label, why_phrase
-from tests.builders.answers import NOW, a_registration, a_study
+from tests.builders.answers import NOW, a_case_report, a_registration, a_study
 
 CARD_UUID = "d1577c69-dfbe-44ad-ba6d-3e05e953b2ea"
 
@@ -35,6 +37,13 @@ def test_card_when_not_assessed_says_what_could_not_be_read() -> None:
     assert "Not used: observation: the EHR answered 503." in card.detail
     assert "Stage of use: research." in card.detail
     assert card.links[0].app_context == '{"study":"2.25.1"}'
+
+
+def test_card_of_a_ct_says_which_slices_were_compared() -> None:
+    part = "Compared on 1 of 312 slices (no. 148); the rest was not analysed."
+    subject = replace(a_subject(), report=a_case_report(compared_part=part))
+    card = card_from_subject(CardKind.READY, subject, card_uuid=CARD_UUID)
+    assert part in str(card.detail).replace("\\", "")
 
 
 def test_subject_when_printed_shows_nothing() -> None:
