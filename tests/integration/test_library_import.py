@@ -32,6 +32,7 @@ from tests.builders.library import (
     SEEDED_PATIENT,
     NativeFolder,
     a_native_row,
+    flat_png,
     jpeg_bytes,
     png_bytes,
 )
@@ -83,12 +84,6 @@ def a_bomb() -> bytes:
     header = struct.pack(">IIBBBBB", 60_000, 60_000, 8, 0, 0, 0, 0)
     parts = (chunk(b"IHDR", header), chunk(b"IDAT", zlib.compress(bytes(600))), chunk(b"IEND", b""))
     return b"\x89PNG\r\n\x1a\n" + b"".join(parts)
-
-
-def flat_png() -> bytes:
-    stream = BytesIO()
-    Image.new("L", (20, 20), 9).save(stream, format="PNG")
-    return stream.getvalue()
 
 
 def test_import_when_run_twice_adds_nothing_the_second_time(
