@@ -22,8 +22,7 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
-import sqlalchemy  # noqa: E402
-from sqlalchemy import event  # noqa: E402
+from sqlalchemy.engine.default import DefaultDialect  # noqa: E402
 
 import cds.engine  # noqa: E402, F401  # loaded once for every child
 from cds.cli.main import main  # noqa: E402
@@ -40,8 +39,7 @@ class Points:
     def watch(self) -> None:
         for module, name in ((os, "fsync"), (os, "replace"), (os, "link"), (shutil, "rmtree")):
             setattr(module, name, self._watched(name, getattr(module, name)))
-        event.listen(sqlalchemy.Engine, "commit", lambda _: self._reach("commit", "before"))
-        event.listen(sqlalchemy.orm.Session, "after_commit", lambda _: self._reach_after())
+        DefaultDialect.do_commit = self._watched("commit", DefaultDialect.do_commit)
 
     def write_counts(self) -> None:
         self._counts_file.write_text(json.dumps(self._counts))
@@ -58,9 +56,6 @@ class Points:
     def _reach(self, name: str, side: str) -> None:
         self._counts[name] += 1
         self._reach_now(name, side)
-
-    def _reach_after(self) -> None:
-        self._reach_now("commit", "after")
 
     def _reach_now(self, name: str, side: str) -> None:
         here = {"call": name, "n": self._counts[name], "side": side}

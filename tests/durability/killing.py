@@ -169,7 +169,7 @@ def prepare(
 
 @dataclass(frozen=True)
 class Kill:
-    """Where a trial is killed: in which command, at which point or after which share of its time."""
+    """Where a trial is killed: in which command, at which point or after what share of time."""
 
     command: int
     point: Mapping[str, Any] | None = None
