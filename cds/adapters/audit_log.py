@@ -59,4 +59,4 @@ def _event(row: AuditEventRow) -> AuditEvent:
 
 
 def _cut(text: str | None, length: int) -> str | None:
-    return None if text is None else text[:length]
+    return None if text is None else text.replace("\x00", "")[:length]  # PostgreSQL has no NUL

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import hmac
 import re
-import secrets
 from pathlib import Path
 from typing import Any
 
 import fsspec
 
+from cds.adapters.atomic_files import write_whole
 from cds.adapters.crypto import FieldCipher
 from cds.domain.errors import CdsError, Reason
 
@@ -43,22 +44,30 @@ class EncryptedBlobStore:
             Path(self._root).mkdir(parents=True, exist_ok=True, mode=0o700)
 
     def put(self, content: bytes) -> str:
-        """Store bytes and return their key; bytes that are already there are not written again."""
+        """Store bytes and return their key; bytes that are already there are not written again.
+
+        On a local disk the bytes have reached it when this returns: a row that names the blob is
+        never committed before the blob itself.
+
+        Raises
+        ------
+        CdsError
+            STORAGE_UNAVAILABLE if the disk is full or the store does not answer; nothing is kept.
+
+        """
         key = hmac.new(self._name_key, content, hashlib.sha256).hexdigest()
         path = self._path(key)
-        if self._filesystem.exists(path):
-            return key
-        self._filesystem.makedirs(path.rsplit("/", 1)[0], exist_ok=True)
-        sealed = self._cipher.encrypt(content, _place(key))
-        if (
-            self._is_local
-        ):  # an interrupted write must not leave half a picture under its final name
-            beside = Path(f"{path}.{secrets.token_hex(4)}.part")
-            beside.write_bytes(sealed)
-            beside.chmod(0o600)
-            beside.replace(path)
-        else:
-            self._filesystem.pipe_file(path, sealed)
+        try:
+            if self._filesystem.exists(path):
+                return key
+            self._filesystem.makedirs(path.rsplit("/", 1)[0], exist_ok=True)
+            sealed = self._cipher.encrypt(content, _place(key))
+            if self._is_local:
+                write_whole(Path(path), sealed)
+            else:
+                self._filesystem.pipe_file(path, sealed)
+        except OSError as error:
+            raise CdsError(Reason.STORAGE_UNAVAILABLE, _trouble(error)) from None
         return key
 
     def get(self, key: str) -> bytes:
@@ -67,13 +76,16 @@ class EncryptedBlobStore:
         Raises
         ------
         CdsError
-            NOT_FOUND if there are none; INVALID_CONFIGURATION if they do not decrypt.
+            NOT_FOUND if there are none; INVALID_CONFIGURATION if they do not decrypt;
+            STORAGE_UNAVAILABLE if the store does not answer.
 
         """
         try:
             sealed = self._filesystem.cat_file(self._path(key))
         except FileNotFoundError:
             raise CdsError(Reason.NOT_FOUND, "There is no such picture in the store.") from None
+        except OSError as error:
+            raise CdsError(Reason.STORAGE_UNAVAILABLE, _trouble(error)) from None
         return self._cipher.decrypt(sealed, _place(key))
 
     def delete(self, key: str) -> None:
@@ -99,6 +111,12 @@ class EncryptedBlobStore:
         if not _KEY.fullmatch(key):
             raise CdsError(Reason.NOT_FOUND, "There is no such picture in the store.")
         return f"{self._root}/{key[:2]}/{key}"
+
+
+def _trouble(error: OSError) -> str:
+    if error.errno in {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}:
+        return "The disk of the picture store is full. Make room, then run the same command again."
+    return "The picture store does not answer; try again."
 
 
 def _place(key: str) -> str:

@@ -22,6 +22,7 @@ from cds.adapters.hook_calls import SqlHookCalls
 from cds.adapters.seen_tokens import SqlSeenTokens
 from cds.adapters.smart_configuration import SmartConfiguration
 from cds.adapters.smart_sessions import SqlSessionStore
+from cds.adapters.sql.engine import limit_waits
 from cds.adapters.storage import Storage, SystemClock, open_storage
 from cds.adapters.writer_lock import WriterLock
 from cds.analysis import AnalysisDefaults, Analyst, HookAnalysis
@@ -57,6 +58,7 @@ from models.shipped import shipped_encoder
 
 SOFTWARE = "precedent-cds"
 WARM_UP_SIDE_PX = 512
+DOOR_WAIT_MS = 200  # for another writer of the database; a hook has to answer within 450 ms
 
 
 @dataclass(frozen=True, slots=True)
@@ -256,7 +258,8 @@ class Engine:
         for the first use of decoder, encoder and index. Nothing of it is kept. From now on a
         missing or damaged index is built anew from the database, by one worker, in the background.
         """
-        self.storage.engine.dispose(close=False)
+        limit_waits(self.storage.engine, DOOR_WAIT_MS)
+        self.storage.engine.dispose()  # those of the parent were left to it at the fork
         self.library.tell_trouble(self.upkeep.repair_in_background)
         start_decoding_process()
         noise = np.random.default_rng(0).random((WARM_UP_SIDE_PX, WARM_UP_SIDE_PX))

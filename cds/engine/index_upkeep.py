@@ -122,6 +122,7 @@ class IndexUpkeep:
         with self._parts.lock.held(wait_s=wait_s, on_wait=on_wait):
             present = self.present() if only_if_due else None
             if present is not None:
+                self._parts.generations.forget_others(kept=kept)  # a killed writer did not
                 return present
             return self._built(kept)
 

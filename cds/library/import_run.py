@@ -10,7 +10,7 @@ from functools import partial
 from hashlib import sha256
 
 from cds.domain.case import LibraryCase, ViewGroup
-from cds.domain.errors import CdsError
+from cds.domain.errors import CdsError, Reason
 from cds.domain.pixels import PixelFrame
 from cds.library.catalogue import CaseCatalogue
 from cds.library.deidentification import Deidentifier
@@ -249,9 +249,16 @@ class LibraryImport:
             if self._catalogue.add_pictures(known.case_id, case.pictures, hashes):
                 run.count["pictures"] += len(prepared)
             return
-        if not self._catalogue.add_case(
-            case, content_sha256=hashes, notes=row.notes, run_id=run.run_id
-        ):
+        try:
+            is_new = self._catalogue.add_case(
+                case, content_sha256=hashes, notes=row.notes, run_id=run.run_id
+            )
+        except CdsError as error:
+            if error.reason is not Reason.INVALID_REQUEST:
+                raise
+            self._reject(run, row.row_name, error.sentence)  # nothing of it is cut off
+            return
+        if not is_new:
             run.count["already"] += len(prepared)  # another importer was faster
             return
         run.count["cases"] += 1

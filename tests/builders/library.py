@@ -44,6 +44,13 @@ def _encoded(seed: int, rows: int, columns: int, kind: str) -> bytes:
     return stream.getvalue()
 
 
+def flat_png() -> bytes:
+    """A PNG of one tone, which no library takes."""
+    stream = BytesIO()
+    Image.new("L", (20, 20), 9).save(stream, format="PNG")
+    return stream.getvalue()
+
+
 def a_native_row(**overrides: str) -> dict[str, str]:
     """One row of covid-chestxray-dataset's table."""
     row = dict.fromkeys(NATIVE_HEADER, "")

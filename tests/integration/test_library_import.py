@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import errno
 import json
 import struct
 import threading
@@ -15,6 +16,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from cds.adapters.atomic_files import write_whole
 from cds.adapters.dicom_files import frames_from_file, frames_from_picture
 from cds.adapters.storage import Storage, initialise, open_storage
 from cds.cli.main import EXIT_REFUSED, main
@@ -34,6 +36,7 @@ from tests.builders.library import (
     SEEDED_PATIENT,
     NativeFolder,
     a_native_row,
+    flat_png,
     jpeg_bytes,
     png_bytes,
 )
@@ -89,12 +92,6 @@ def a_bomb() -> bytes:
     header = struct.pack(">IIBBBBB", 60_000, 60_000, 8, 0, 0, 0, 0)
     parts = (chunk(b"IHDR", header), chunk(b"IDAT", zlib.compress(bytes(600))), chunk(b"IEND", b""))
     return b"\x89PNG\r\n\x1a\n" + b"".join(parts)
-
-
-def flat_png() -> bytes:
-    stream = BytesIO()
-    Image.new("L", (20, 20), 9).save(stream, format="PNG")
-    return stream.getvalue()
 
 
 def test_import_when_run_twice_adds_nothing_the_second_time(
@@ -192,6 +189,45 @@ def test_pictures_when_bad_are_quarantined_and_good_ones_kept(
     assert "not found" in reasons["7.png"]
     assert set(reasons) == {f"{i}.png" for i in (0, 1, 2, 3, 4, 5, 7)}
     assert reasons["2.png"] == reasons["4.png"]
+
+
+@pytest.mark.parametrize("licence", ["L" * 201, "CC0\x00"], ids=["too long", "nul"])
+def test_row_when_a_text_does_not_fit_is_rejected_and_the_others_come_in(
+    storage: Storage, tmp_path: Path, licence: str
+) -> None:
+    rows = [
+        a_native_row(patientid="1", filename="1.png", license=licence),
+        a_native_row(patientid="2", filename="2.png"),
+    ]
+    pictures = {"1.png": png_bytes(1), "2.png": png_bytes(2)}
+    folder = NativeFolder(tmp_path / "set").write(rows, pictures)
+    summary = import_from(storage, SourceRequest(folder=folder))
+    assert (summary.n_cases, summary.n_quarantined) == (1, 1)
+    (reason,) = storage.catalogue.rejections()
+    assert reason.startswith("licence ")
+
+
+def test_store_when_its_disk_is_full_ends_the_import_in_words_and_a_rerun_goes_on(
+    storage: Storage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The disk fills with the third picture: two cases are in, and nothing is half there."""
+    room = [2]
+
+    def write(path: Path, content: bytes) -> None:
+        if not room[0]:
+            raise OSError(errno.ENOSPC, "No space left on device", str(path))
+        room[0] -= 1
+        write_whole(path, content)
+
+    monkeypatch.setattr("cds.adapters.blobs.write_whole", write)
+    request = native(tmp_path, 5)
+    with pytest.raises(CdsError, match="disk of the picture store is full") as refused:
+        import_from(storage, request)
+    assert refused.value.reason is Reason.STORAGE_UNAVAILABLE
+    assert (storage.catalogue.n_cases(), storage.catalogue.rejections()) == (2, {})
+    room[0] = 100
+    assert import_from(storage, request).n_cases == 3
+    assert storage.catalogue.n_cases() == 5
 
 
 def test_picture_when_the_same_bytes_come_again_is_not_doubled(

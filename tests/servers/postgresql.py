@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING, Any
 
 import psycopg
 import pytest
+from psycopg.sql import SQL, Identifier
+from sqlalchemy import make_url
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -74,11 +76,16 @@ class PostgresqlServer:
             self._process.wait(START_S)
             self._process = None
 
-    def new_database(self) -> str:
-        """Make an empty database and return its SQLAlchemy URL."""
+    def new_database(self, *, like: str = "") -> str:
+        """Make a database, empty or a copy of one that nobody uses; return its SQLAlchemy URL."""
+        template = make_url(like).database if like else "template0"
         name = f"t{next(self._names)}_{secrets.token_hex(3)}"
         with psycopg.connect(self._conninfo("postgres"), autocommit=True) as connection:
-            connection.execute(f'CREATE DATABASE "{name}"')  # type: ignore[call-overload]  # a literal name of ours
+            connection.execute(
+                SQL("CREATE DATABASE {} TEMPLATE {}").format(
+                    Identifier(name), Identifier(template or "")
+                )
+            )
         return f"postgresql+psycopg://{SUPERUSER}@/{name}?host={self._sockets}"
 
     def _conninfo(self, database: str) -> str:

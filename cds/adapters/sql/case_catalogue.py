@@ -22,6 +22,7 @@ from cds.adapters.sql.models import (
     ImportRun,
     LibraryCaseRow,
 )
+from cds.adapters.sql.types import check_texts
 from cds.domain.case import CasePicture, LibraryCase
 
 BATCH = 500  # rows per query; below SQLite's limit of bound variables
@@ -78,14 +79,22 @@ class SqlCaseCatalogue:
         notes: Mapping[str, str],
         run_id: str | None = None,
     ) -> bool:
-        """Add a case with its pictures, all or nothing; False if it is there or was erased."""
+        """Add a case with its pictures, all or nothing; False if it is there or was erased.
+
+        Raises
+        ------
+        CdsError
+            INVALID_REQUEST if a text is too long for its column, or holds a NUL.
+
+        """
         row = self._rows.case_row(case, notes, run_id, datetime.now(UTC))
+        parts = [*self._rows.picture_rows(case, content_sha256), *finding_rows(case)]
+        check_texts([row, *parts])
         try:
             with Session(self._engine) as session, session.begin():
                 session.add(row)
                 session.flush()
-                session.add_all(self._rows.picture_rows(case, content_sha256))
-                session.add_all(finding_rows(case))
+                session.add_all(parts)
                 return self._unless_erased(session, case.patient_key, content_sha256)
         except IntegrityError:
             return False

@@ -59,6 +59,23 @@ def open_database(database_url: str) -> Engine:
     return engine
 
 
+def limit_waits(engine: Engine, wait_ms: int) -> None:
+    """Let no later connection of this process wait longer for another writer.
+
+    A door that answers within a deadline says that the database is busy rather than nothing.
+    """
+
+    def set_wait(connection: Any, _record: object) -> None:  # noqa: ANN401  # the driver's connection
+        is_sqlite = engine.dialect.name == "sqlite"
+        name = "PRAGMA busy_timeout" if is_sqlite else "SET lock_timeout"
+        cursor = connection.cursor()
+        cursor.execute(f"{name} = {wait_ms}")
+        cursor.close()
+        connection.commit()
+
+    event.listen(engine, "connect", set_wait)
+
+
 def upgrade_to_head(engine: Engine) -> None:
     """Run the migrations that this database has not had.
 
