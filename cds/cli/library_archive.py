@@ -42,8 +42,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--ehr", metavar="ID", help="registered EHR, instead of addresses")
     group.add_argument("--from", dest="from_on", type=date.fromisoformat, metavar="DATE")
     group.add_argument("--to", dest="to_on", type=date.fromisoformat, metavar="DATE")
-    group.add_argument("--modality", action="append", default=[], help="as DICOM spells it")
-    group.add_argument("--body-part", action="append", default=[], help="as DICOM spells it")
     group.add_argument("--librarian", metavar="NAME", help="who is answerable; required")
     group.add_argument("--legal-basis", metavar="TEXT", help="right to keep the cases; required")
     group.add_argument("--opt-out", type=Path, metavar="FILE", help="numbers of who is kept out")
@@ -116,10 +114,14 @@ def _act(
     search = StudySearch(
         from_on=arguments.from_on,
         to_on=arguments.to_on,
-        modalities=tuple(one.upper() for one in arguments.modality),
-        body_parts=tuple(one.upper() for one in arguments.body_part),
+        modalities=_listed(arguments.modality),
+        body_parts=_listed(arguments.body_part),
     )
     return LibrarianAct(librarian.strip(), basis.strip(), search, len(opt_outs)), opt_outs
+
+
+def _listed(text: str | None) -> tuple[str, ...]:
+    return tuple(one.strip().upper() for one in (text or "").split(",") if one.strip())
 
 
 def _registration(arguments: argparse.Namespace, storage: Storage) -> EhrRegistration:

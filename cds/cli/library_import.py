@@ -42,8 +42,12 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         action="store_true",
         help="labelled folder: declare that no patient has two pictures",
     )
-    parser.add_argument("--modality", help="labelled folder: what the pictures are, such as DX")
-    parser.add_argument("--body-part", help="labelled folder: what they show, such as CHEST")
+    parser.add_argument(
+        "--modality", help="labelled folder: what the pictures are; PACS: which are read, as DX,CR"
+    )
+    parser.add_argument(
+        "--body-part", help="labelled folder: what they show; PACS: which are read, as CHEST"
+    )
     parser.add_argument(
         "--reference",
         action="store_true",
