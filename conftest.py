@@ -7,6 +7,7 @@ pytest_plugins = [
     "tests.servers.java_build",
     "tests.servers.keycloak",
     "tests.servers.medplum",
+    "tests.servers.sushi",
 ]
 collect_ignore = [
     "cds/adapters/sql/migrations/env.py",  # Alembic runs it inside a migration

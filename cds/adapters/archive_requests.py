@@ -116,7 +116,7 @@ class ArchiveRequests:
         """Return every resource of a type that matches, over all pages.
 
         Never a part of them: a page that fails, lies outside this FHIR server or comes after
-        `max_pages` fails the whole search.
+        `max_pages` fails the whole search, and so does a server that counts more than it sends.
 
         Raises
         ------
@@ -127,6 +127,7 @@ class ArchiveRequests:
         asked = urlencode([*parameters, ("_count", str(self.limits.page_size))], safe="/:,")
         url: str | None = f"{self.base_url}/{resource_type}?{asked}"
         matches: list[Resource] = []
+        n_sent, n_stated = 0, 0
         seen: set[str] = set()
         while url is not None:
             seen.add(url)
@@ -134,9 +135,16 @@ class ArchiveRequests:
             if answer.has_failed:
                 raise CdsError(Reason.UPSTREAM_FAILED, "The EHR answered without data.")
             matches.extend(answer.matches)
+            n_sent += len(answer.matches) + answer.n_malformed
+            n_stated = max(n_stated, answer.n_stated or 0)
             url = answer.next_url
             if url is not None:
                 self._check_next(url, seen, resource_type)
+        if n_sent < n_stated:  # Medplum links to nothing beyond its first page (seen in 2026-11)
+            raise CdsError(
+                Reason.UPSTREAM_FAILED,
+                f"{resource_type}: the EHR sent {n_sent} of {n_stated} and no link to the rest.",
+            )
         return tuple(matches)
 
     def count_is_positive(self, resource_type: str, parameters: Iterable[tuple[str, str]]) -> bool:

@@ -4,9 +4,11 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from cds.adapters.archive_requests import ArchiveLimits, ArchiveRequests
 from cds.adapters.egress import EgressClients
 from cds.adapters.fhir_rest import RestFhirReader
 from cds.adapters.storage import SystemClock
+from cds.domain.errors import CdsError, Reason
 from cds.domain.patient import ClinicalContext
 from cds.domain.secrecy import SecretText
 from cds.domain.time_limit import TimeLimit
@@ -67,3 +69,14 @@ def test_results_when_more_than_a_page_are_said_to_be_a_part(weak_ehr: FhirClien
     context = read(weak_ehr, "long")
     assert context.missing == ("Observation: the EHR sent 200 of 201.",)
     assert max(m.value for m in context.measurements) < 3  # the oldest is the one that is missing
+
+
+def test_import_when_it_would_get_a_part_is_refused(weak_ehr: FhirClient) -> None:
+    registration = a_registration(
+        fhir_base_url=weak_ehr.base_url, permitted_networks=("127.0.0.0/8",)
+    )
+    http = EgressClients(development=True)(registration)
+    requests = ArchiveRequests(http, lambda: None, limits=ArchiveLimits(page_size=2))
+    with pytest.raises(CdsError, match="Observation: the EHR sent 2 of 3 and no link") as caught:
+        requests.search("Observation", [("patient", "Patient/weak")])
+    assert caught.value.reason is Reason.UPSTREAM_FAILED

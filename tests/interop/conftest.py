@@ -17,6 +17,7 @@ from tests.servers.hapi import hapi_process
 from tests.servers.keycloak import AUDIENCE, Keycloak, Realm, backend_client
 
 BY_URL, BY_VALUE = "precedent-by-url", "precedent-by-value"
+REALM = "hospital"
 LOADER = "loader"  # the hospital's own interface engine, which may write
 
 
@@ -65,7 +66,7 @@ def realm(keycloak: Keycloak, published_keys: PublishedKeys, rsa_key: ECKey | RS
     """The hospital's realm: one client with keys at an address, two with keys given beforehand."""
     given = orjson.dumps({"keys": [rsa_key.as_dict(private=False)]}).decode()
     return keycloak.add_realm(
-        "hospital",
+        REALM,
         backend_client(BY_URL, jwks_url=published_keys.url),
         backend_client(BY_VALUE, jwks_json=given),
         backend_client(LOADER, jwks_json=given),
@@ -76,7 +77,7 @@ def realm(keycloak: Keycloak, published_keys: PublishedKeys, rsa_key: ECKey | RS
 def guarded_hapi(java_build: Path, artifacts_dir: Path, realm: Realm) -> Iterator[FhirClient]:
     """HAPI behind a check of the realm's access tokens; the client itself brings none."""
     log = artifacts_dir / "hapi-guarded.log"
-    with hapi_process(java_build, log, realm.issuer, realm.jwks_url, AUDIENCE) as base_url:
+    with hapi_process(java_build, log, realm.issuer, AUDIENCE) as base_url:
         yield FhirClient(base_url)
 
 

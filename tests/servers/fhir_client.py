@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -40,6 +40,18 @@ class FhirClient:
         """Create or replace a resource under its own id."""
         answer = self.ask("PUT", f"{resource['resourceType']}/{resource['id']}", resource)
         assert answer.ok, answer.text[:2000]
+
+    def put_all(self, resources: Sequence[Mapping[str, Any]]) -> None:
+        """Create or replace resources under their own ids, in one transaction."""
+        entries = [
+            {
+                "fullUrl": f"{self.base_url}/{resource['resourceType']}/{resource['id']}",
+                "resource": resource,
+                "request": {"method": "PUT", "url": f"{resource['resourceType']}/{resource['id']}"},
+            }
+            for resource in resources
+        ]
+        self.load({"resourceType": "Bundle", "type": "transaction", "entry": entries})
 
     def create(self, resource: Mapping[str, Any]) -> str:
         """Create a resource; returns the reference that the server gave it."""

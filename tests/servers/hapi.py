@@ -18,7 +18,7 @@ MAIN = "precedent.interop.FhirServer"
 
 
 def hapi_process(java_build: Path, log: Path, *token_check: str) -> AbstractContextManager[str]:
-    """Run HAPI; with issuer, key-set address and audience it refuses requests without a token."""
+    """Run HAPI; with issuer and audience it refuses requests without a token."""
     classes = f"{java_build / 'fhir-server-1.jar'}:{java_build / 'libraries'}/*"
     command = ["java", "-Xmx768m", "-XX:+UseSerialGC", "-cp", classes, MAIN, *token_check]
     return server_process(command, ready=READY, log=log, within_s=START_S)

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 import requests
 
+from cds.domain.registration import BACKEND_SCOPES
 from tests.servers.foreign_process import server_process
 
 READY = re.compile(r"Listening on: (http://127\.0\.0\.1:\d+)")
@@ -20,7 +21,7 @@ START_S = 240
 LIMIT_S = 30
 ADMIN = "admin"
 AUDIENCE = "https://fhir.example.invalid"
-SCOPES = ("system/*.rs", "system/Patient.rs", "system/*.cruds")
+SCOPES = ("system/*.rs", "system/*.cruds", *BACKEND_SCOPES)
 
 
 @dataclass(frozen=True)
@@ -34,6 +35,10 @@ class Keycloak:
         """Create a realm with these clients."""
         self._admin("POST", "", realm_representation(name, clients))
         return Realm(f"{self.base_url}/realms/{name}")
+
+    def add_client(self, realm: str, client: Mapping[str, Any]) -> None:
+        """Register a further client in a realm."""
+        self._admin("POST", f"/{realm}/clients", client)
 
     def remove_realm(self, name: str) -> None:
         """Remove a realm."""
@@ -64,11 +69,6 @@ class Realm:
     def token_url(self) -> str:
         """Return the token endpoint."""
         return f"{self.issuer}/protocol/openid-connect/token"
-
-    @property
-    def jwks_url(self) -> str:
-        """Return where the realm's own keys are."""
-        return f"{self.issuer}/protocol/openid-connect/certs"
 
     def ask(self, assertion: str, scope: str) -> requests.Response:
         """Ask for a token as a backend service does (SMART Backend Services 2.2)."""

@@ -23,7 +23,6 @@ import ca.uhn.fhir.rest.server.interceptor.SearchPreferHandlingInterceptor;
 import ca.uhn.fhir.rest.server.provider.ResourceProviderFactory;
 import ca.uhn.fhir.rest.server.util.ISearchParamRegistry;
 import jakarta.persistence.EntityManagerFactory;
-import java.net.URI;
 import java.util.Properties;
 import javax.sql.DataSource;
 import org.eclipse.jetty.ee10.servlet.FilterHolder;
@@ -45,7 +44,7 @@ import org.springframework.orm.jpa.LocalContainerEntityManagerFactoryBean;
  * HAPI FHIR JPA R4 over H2 in memory, on a free port of the loopback interface.
  *
  * <p>Searches are cached for 60 s, as HAPI does unless told otherwise. With an issuer, requests need
- * an access token of it: {@code FhirServer ISSUER JWKS_URL AUDIENCE}.
+ * an access token of it: {@code FhirServer ISSUER AUDIENCE}, the issuer a realm of Keycloak.
  */
 public final class FhirServer {
     private FhirServer() {}
@@ -58,8 +57,8 @@ public final class FhirServer {
         connector.setHost("127.0.0.1");
         server.addConnector(connector);
         var servlets = new ServletContextHandler("/");
-        if (arguments.length == 3) {
-            var check = new TokenCheck(arguments[0], URI.create(arguments[1]).toURL(), arguments[2]);
+        if (arguments.length == 2) {
+            var check = new TokenCheck(arguments[0], arguments[1]);
             servlets.addFilter(new FilterHolder(check), "/fhir/*", null);
         }
         servlets.addServlet(new ServletHolder(context.getBean(RestfulServer.class)), "/fhir/*");

@@ -17,7 +17,7 @@ import jakarta.servlet.ServletResponse;
 import jakarta.servlet.http.HttpServletRequest;
 import jakarta.servlet.http.HttpServletResponse;
 import java.io.IOException;
-import java.net.URL;
+import java.net.URI;
 import java.text.ParseException;
 import java.util.Arrays;
 import java.util.List;
@@ -29,9 +29,22 @@ import java.util.Set;
  */
 final class TokenCheck implements Filter {
     private static final String BEARER = "Bearer ";
+    private static final String CONFIGURATION = "/.well-known/smart-configuration";
+    private static final String CONFIGURATION_TEXT = """
+            {"issuer": "%s", "token_endpoint": "%s/token", "jwks_uri": "%s/certs",
+             "grant_types_supported": ["client_credentials"],
+             "token_endpoint_auth_methods_supported": ["private_key_jwt"],
+             "token_endpoint_auth_signing_alg_values_supported": ["RS384", "ES384"],
+             "scopes_supported": ["system/*.rs"],
+             "capabilities": ["client-confidential-asymmetric", "permission-v2"]}
+            """;
     private final DefaultJWTProcessor<SecurityContext> tokens = new DefaultJWTProcessor<>();
+    private final String configuration;
 
-    TokenCheck(String issuer, URL keys, String audience) {
+    TokenCheck(String issuer, String audience) throws IOException {
+        var realm = issuer + "/protocol/openid-connect";
+        configuration = CONFIGURATION_TEXT.formatted(issuer, realm, realm);
+        var keys = URI.create(realm + "/certs").toURL();
         var source = JWKSourceBuilder.create(keys).retrying(true).build();
         tokens.setJWSKeySelector(new JWSVerificationKeySelector<>(
                 Set.of(JWSAlgorithm.RS256, JWSAlgorithm.ES384), source));
@@ -46,7 +59,10 @@ final class TokenCheck implements Filter {
         var asked = (HttpServletRequest) request;
         var answer = (HttpServletResponse) response;
         var header = asked.getHeader("Authorization");
-        if (asked.getRequestURI().endsWith("/metadata")) {
+        if (asked.getRequestURI().endsWith(CONFIGURATION)) {
+            answer.setContentType("application/json");
+            answer.getWriter().write(configuration);
+        } else if (asked.getRequestURI().endsWith("/metadata")) {
             next.doFilter(request, response); // the capability statement is open, as SMART asks
         } else if (header == null || !header.startsWith(BEARER)) {
             refuse(answer, 401, "login", "No access token came with the request.");
