@@ -18,6 +18,7 @@ from cds.adapters.result_life import SqlResultLives
 from cds.adapters.storage import Storage
 from cds.adapters.study_inventory import DicomwebInventories
 from cds.analysis import AnalysisPorts, Analyst
+from cds.arrival.notices import ArrivalNotices
 from cds.arrival.polling import ArrivalPoll
 from cds.arrival.rechecks import RecheckPorts, Rechecks, recheck_job
 from cds.arrival.schedule import ArrivalSchedule
@@ -117,6 +118,10 @@ class Background:
                 kept=self.kept_ports,
             )
         )
+
+    def notices(self) -> ArrivalNotices:
+        """Return what takes notifications of a FHIR Subscription."""
+        return ArrivalNotices(self.memory, self.queue)
 
     def poll(self) -> ArrivalPoll:
         """Return what looks for new studies."""

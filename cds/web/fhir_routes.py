@@ -103,6 +103,7 @@ def _read(resource_type: str, resource_id: str) -> Response:
     if resource is None:
         raise CdsError(Reason.NOT_FOUND, _NOT_THERE)
     _record("report.read", report.report_id, report.patient_id)
+    _note_view(report)
     return _versioned(resource)
 
 
@@ -121,6 +122,8 @@ def _search(parameters: dict[str, tuple[str, ...]]) -> Response:
     rendered = [diagnostic_report_from_report(report, registration) for report in reports]
     matching = [resource for resource in rendered if search.matches(resource)]
     _record("report.searched", None, search.patient_id)
+    for report in reports:
+        _note_view(report)
     return fhir_response(_page(search, matching))
 
 
@@ -186,6 +189,13 @@ def _base_url() -> str:
     if request.blueprint == "fhir_alias":
         return f"{public_url()}/fhir"
     return f"{tenant_base(current_registration().ehr_id)}/fhir"
+
+
+def _note_view(report: CaseReport) -> None:
+    viewer = current_right().who
+    current_engine().background.lives.note_view(
+        report.ehr_id, report.report_id, viewer=viewer, door="fhir"
+    )
 
 
 def _record(action: str, entity: str | None, patient_id: str | None) -> None:
