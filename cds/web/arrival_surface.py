@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from cds.domain.job import QueueCounts
+from cds.domain.report import CaseReport
 
 
 class ArrivalNotices(Protocol):
@@ -38,6 +39,21 @@ class BackgroundWork(Protocol):
 
     def notices(self) -> ArrivalNotices:
         """Return what takes notifications of studies that arrived."""
+        ...
+
+    def looked_at(self, report: CaseReport) -> CaseReport:
+        """Return an answer as it stands after a look at the archive.
+
+        Raises
+        ------
+        CdsError
+            UPSTREAM_FAILED or DEADLINE: what cannot be confirmed now is not served.
+
+        """
+        ...
+
+    def recheck(self, report: CaseReport) -> None:
+        """Have an answer looked at later."""
         ...
 
     def counts(self) -> QueueCounts:

@@ -30,6 +30,7 @@ JSON_TYPES = frozenset(
     {"application/fhir+json", "application/json", "application/json+fhir", "json", "text/json"}
 )
 FORM = "application/x-www-form-urlencoded"
+LOOKED_AT_NOW = 5  # answers of one search that are looked at before they are served
 _NOT_THERE = "There is no such resource that this token may read."
 
 fhir = Blueprint("fhir", __name__)
@@ -119,6 +120,7 @@ def _search(parameters: dict[str, tuple[str, ...]]) -> Response:
     if right.patient_id is not None and right.patient_id != search.patient_id:
         raise CdsError(Reason.NOT_AUTHORIZED, "The access token is for another patient.")
     reports = current_engine().results.by_patient(registration.ehr_id, search.patient_id)
+    reports = _looked_at(reports)
     rendered = [diagnostic_report_from_report(report, registration) for report in reports]
     matching = [resource for resource in rendered if search.matches(resource)]
     _record("report.searched", None, search.patient_id)
@@ -149,7 +151,16 @@ def _visible_report(report_id: str) -> CaseReport:
     report = current_engine().results.by_id(registration.ehr_id, report_id)
     if report is None or right.patient_id not in {None, report.patient_id}:
         raise CdsError(Reason.NOT_FOUND, _NOT_THERE)
-    return report
+    return current_engine().background.looked_at(report)
+
+
+def _looked_at(reports: tuple[CaseReport, ...]) -> tuple[CaseReport, ...]:
+    """Look at the newest answers now, at the others later."""
+    background = current_engine().background
+    for report in reports[LOOKED_AT_NOW:]:
+        background.recheck(report)
+    newest = tuple(background.looked_at(report) for report in reports[:LOOKED_AT_NOW])
+    return newest + reports[LOOKED_AT_NOW:]
 
 
 def _check_served() -> None:

@@ -104,6 +104,7 @@ def fhir_report(report_id: str) -> Response:
     report = None
     if session.shown_report(report_id) and registration.report_mode is not ReportMode.OFF:
         report = app_engine().results.by_id(session.ehr_id, report_id)
+        report = report and app_engine().background.looked_at(report)
     resource = report and resource_of(report, registration, "DiagnosticReport", report_id)
     if not resource:
         raise CdsError(Reason.NOT_FOUND, "This window has no such report.")

@@ -272,10 +272,10 @@ def test_queue_url_that_is_neither_redis_nor_empty_is_refused(tmp_path) -> None:
 
 def test_job_when_its_queue_cannot_be_written_is_kept_and_sent_later(tmp_path) -> None:
     at_rest = QueueAtRest(tmp_path)
-    at_rest.messages.huey.storage.drop_tables()
+    at_rest.messages.huey.storage.sql("drop table task", commit=True)
     job = at_rest.queue.submit(a_job())
     assert at_rest.ledger.get(job.job_id).state is JobState.WAITING
-    at_rest.messages.huey.storage.create_tables()
+    at_rest.messages.huey.storage.initialize_schema()
     at_rest.clock.advance(2 * MINUTE)
     at_rest.worker.tick()
     assert at_rest.receive_all() == ["one"]

@@ -3,7 +3,7 @@
 import hashlib
 import hmac
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
@@ -14,6 +14,7 @@ from cds.domain.registration import EhrRegistration
 from cds.domain.report import CaseReport
 from cds.domain.secrecy import SecretText
 from cds.domain.study import StudyRef
+from cds.domain.withdrawal import Withdrawal
 from cds.ports import Deadline, FhirAccess
 from cds.settings import Settings
 from tests.fakes.clock import FixedClock
@@ -120,9 +121,21 @@ class FakeBackground:
     told: FakeArrivalNotices = field(default_factory=FakeArrivalNotices)
     queue: QueueCounts = field(default_factory=lambda: QueueCounts(0, 0, 0))
     stalled: str | None = None
+    withdrawal: Withdrawal | None = None
+    refusal: CdsError | None = None
+    looked: list[str] = field(default_factory=list)
 
     def notices(self) -> FakeArrivalNotices:
         return self.told
+
+    def looked_at(self, report: CaseReport) -> CaseReport:
+        self.looked.append(report.report_id)
+        if self.refusal is not None:
+            raise self.refusal
+        return replace(report, withdrawn=report.withdrawn or self.withdrawal)
+
+    def recheck(self, report: CaseReport) -> None:
+        self.looked.append(f"later {report.report_id}")
 
     def counts(self) -> QueueCounts:
         return self.queue
