@@ -203,6 +203,15 @@ class Analyst:
         report, failure = self._answer(access, query, deadline)
         return HookAnalysis(context, study, report, failure)
 
+    def newest_study(self, access: FhirAccess, *, deadline: Deadline) -> StudyRef | None:
+        """Return the newest study that a hook would be about; CdsError as `read_context`."""
+        as_of = self._ports.clock.now()
+        context = self._ports.reader.read_context(
+            access, prefetch=None, deadline=deadline, as_of=as_of
+        )
+        lookback = timedelta(hours=access.registration.lookback_hours)
+        return newest_supported(context.studies, not_before=as_of - lookback)
+
     def for_pictures(self, query: CaseQuery, *, stage: Stage = Stage.SILENT) -> CaseReport:
         """Compare pictures that the caller already has, for the command line and uploads.
 

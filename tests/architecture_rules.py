@@ -80,7 +80,6 @@ OWNERS: dict[str, tuple[str, ...]] = {
     "usearch": ("cds.adapters",),
     "fsspec": ("cds.adapters",),
     "huey": ("cds.adapters",),
-    "redis": ("cds.adapters",),
     "dask": ("cds.adapters",),
     "distributed": ("cds.adapters",),
     "pymilvus": ("cds.adapters",),

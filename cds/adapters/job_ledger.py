@@ -36,6 +36,7 @@ from cds.ports import Clock, IdentityKeys
 LEASE = timedelta(seconds=60)
 RESEND_AFTER = timedelta(seconds=60)
 MAX_REASON_CHARACTERS = 500
+SHORTEST_DEFERRAL = timedelta(seconds=1)  # a job that cannot finish must not spin
 _OPEN = (JobState.WAITING.value, JobState.RUNNING.value)
 
 
@@ -134,7 +135,7 @@ class SqlJobLedger:
                 return None
             values = {
                 "state": JobState.WAITING.value,
-                "not_before": now + deferral.delay,
+                "not_before": now + _pause(deferral),
                 "sent_at": now,
                 "attempts": row.attempts - 1,
                 "reason": deferral.reason[:MAX_REASON_CHARACTERS],
@@ -279,3 +280,10 @@ class SqlJobLedger:
         with Session(self._engine) as session, session.begin():
             result = session.execute(statement)
             return result.rowcount if isinstance(result, CursorResult) else 0
+
+
+def _pause(deferral: Deferral) -> timedelta:
+    """Return how long to wait; a job that only moves in the queue need not."""
+    if deferral.order_priority is not None:
+        return deferral.delay
+    return max(deferral.delay, SHORTEST_DEFERRAL)

@@ -12,15 +12,14 @@ import re
 import sqlite3
 from collections.abc import Callable
 from datetime import datetime, timedelta
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from huey import storage
 from huey.api import Huey
 from huey.registry import Message
 from huey.serializer import Serializer
-from huey.storage import PriorityRedisStorage, SqliteStorage
 
 from cds.domain.errors import CdsError, Reason
 
@@ -174,29 +173,27 @@ def open_messages(queue_url: str, state_dir: Path) -> JobMessages:
         path = state_dir / "jobs.db"
         state_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
         path.touch(mode=0o600, exist_ok=True)
-        huey = Huey(QUEUE_NAME, storage_class=SqliteStorage, filename=str(path), **kept)
+        huey = Huey(QUEUE_NAME, storage_class=storage.SqliteStorage, filename=str(path), **kept)
         return JobMessages(huey, (sqlite3.Error, OSError))
     if urlsplit(queue_url).scheme not in {"redis", "rediss"}:
         raise CdsError(
             Reason.INVALID_CONFIGURATION,
             "PRECEDENT_QUEUE_URL begins with redis:// or rediss://, or is empty for a local file.",
         )
-    try:
-        redis_error = import_module("redis.exceptions").RedisError
-    except ImportError:
+    if storage.Redis is None:  # Huey imports the client where it is installed
         raise CdsError(
             Reason.INVALID_CONFIGURATION,
             "PRECEDENT_QUEUE_URL names Redis, but its client is not installed: install redis.",
-        ) from None
+        )
     huey = Huey(
         QUEUE_NAME,
-        storage_class=PriorityRedisStorage,
+        storage_class=storage.PriorityRedisStorage,
         url=queue_url,
         blocking=True,
         read_timeout=REDIS_READ_TIMEOUT_S,
         **kept,
     )
-    return JobMessages(huey, (redis_error, OSError))
+    return JobMessages(huey, (storage.ConnectionError, storage.TimeoutError, OSError))
 
 
 def _nobody_runs(_job_id: str) -> None:

@@ -155,6 +155,13 @@ class SqlResultLives:
             if row is not None:
                 row.checked_at = self._clock.now()
 
+    def is_fresh(self, report: CaseReport, *, within: timedelta) -> bool:
+        """Tell whether an answer was found to hold so recently."""
+        with Session(self._engine) as session:
+            row = session.get(ResultLife, (report.ehr_id, report.report_id))
+        checked_at = None if row is None else row.checked_at
+        return checked_at is not None and self._clock.now() - checked_at < within
+
     def mark_opened(self, report: CaseReport) -> None:
         """Remember that somebody's call was answered from this: it is kept with the record."""
         with Session(self._engine) as session, session.begin():

@@ -38,7 +38,7 @@ _MODALITIES, _N_INSTANCES = "00080061", "00201208"
 _BIRTH_DATE, _SEX = "00100030", "00100040"
 _REFERENCED_SOP = "00081155"
 _STUDY_FIELDS = (dicom_json.ISSUER_OF_PATIENT_ID, _BIRTH_DATE, _SEX, _MODALITIES, _N_INSTANCES)
-_INSTANCE_FIELDS = (_SOP_CLASS, _STATION, _DEPARTMENT)
+_INSTANCE_FIELDS = (_SOP_CLASS, _SERIES, _STATION, _DEPARTMENT)
 
 
 class DicomwebInventories:
@@ -100,10 +100,13 @@ class _Search:
         if not instances:
             raise CdsError(Reason.NO_IMAGING, "The PACS does not know this study.")
         named = [(dicom_json.uid_at(i, _SERIES), dicom_json.uid_at(i, _SOP)) for i in instances]
+        listed = tuple(sorted((series or "", sop) for series, sop in named if sop))
+        if len(listed) != len(instances):
+            raise CdsError(Reason.UPSTREAM_FAILED, "The PACS lists instances without their UID.")
         places = (dicom_json.text(i, tag) for i in instances for tag in (_DEPARTMENT, _STATION))
         return StudyInventory(
             identity=_identity(answer),
-            instances=tuple(sorted((series, sop) for series, sop in named if series and sop)),
+            instances=listed,
             rejected=self._rejected(uid, instances),
             modalities=tuple(str(m) for m in dicom_json.values(answer, _MODALITIES)),
             locations=tuple(dict.fromkeys(place for place in places if place)),

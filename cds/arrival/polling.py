@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from zoneinfo import ZoneInfo
 
+from cds.arrival.notices import NOTIFIED
 from cds.arrival.ports import ArrivalMemory
 from cds.arrival.study_analysis import StudyRequest, registered
 from cds.arrival_ports import NewStudies
@@ -38,7 +39,7 @@ class ArrivalPoll:
         """
         registration = registered(self.registrations, job.ehr_id)
         rules = registration.arrival
-        if not (rules.is_enrolled and rules.is_polled):
+        if not (rules.is_enrolled and (rules.is_polled or NOTIFIED in job.payload)):
             return None
         today = self.clock.now().astimezone(ZoneInfo(registration.time_zone)).date()
         first_on = today - timedelta(days=rules.poll_days)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Protocol
 
 from cds.arrival_ports import ResultLives
 from cds.domain.arrival import FoundStudy
 from cds.domain.completeness import InstanceCount
+from cds.domain.report import CaseReport
 
 
 class ArrivalMemory(Protocol):
@@ -32,6 +33,10 @@ class ArrivalMemory(Protocol):
 
 class SweepableLives(ResultLives, Protocol):
     """Lives of answers, and which of them are to be looked at again."""
+
+    def is_fresh(self, report: CaseReport, *, within: timedelta) -> bool:
+        """Tell whether an answer was found to hold so recently."""
+        ...
 
     def standing(
         self, ehr_id: str, *, since: datetime, checked_before: datetime

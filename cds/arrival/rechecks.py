@@ -26,6 +26,7 @@ from cds.ports import BackendTokens, Deadline, FhirAccess, JobQueue, Registratio
 
 SWEEP_BACK = timedelta(days=30)
 SWEEP_PAUSE = timedelta(minutes=1)
+FRESH = timedelta(minutes=1)  # an answer that was looked at so recently is not looked at again
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +84,32 @@ class Rechecks:
         else:
             withdraw(self._ports.kept, report, reason)
         return None
+
+    def looked_at(self, report: CaseReport, *, deadline: Deadline) -> CaseReport:
+        """Return an answer as it stands now, after a look at archive and record.
+
+        What cannot be looked at with our own rights is returned as it is kept.
+
+        Raises
+        ------
+        CdsError
+            UPSTREAM_FAILED or DEADLINE: what cannot be confirmed now is not served (ADR 0002).
+
+        """
+        registration = registered(self._ports.registrations, report.ehr_id)
+        if report.withdrawn is not None or self._ports.lives.is_fresh(report, within=FRESH):
+            return report
+        try:
+            reason = self.why_withdrawn(registration, report, deadline)
+        except CdsError as error:
+            if error.reason in {Reason.UPSTREAM_FAILED, Reason.DEADLINE}:
+                raise
+            return report
+        if reason is None:
+            self._ports.lives.mark_checked(report)
+            return report
+        withdraw(self._ports.kept, report, reason)
+        return self._ports.results.by_id(report.ehr_id, report.report_id) or report
 
     def why_withdrawn(
         self, registration: EhrRegistration, report: CaseReport, deadline: Deadline

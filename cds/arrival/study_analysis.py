@@ -132,6 +132,33 @@ class ArrivalAnalysis:
         outcome = self.analyse(registration, StudyRequest.of(job), job)
         return outcome.deferral
 
+    def newest_of(self, registration: EhrRegistration, patient_id: str) -> StudyRequest:
+        """Return the newest study of a supported kind of a patient, as a person asks for it.
+
+        Raises
+        ------
+        CdsError
+            NO_IMAGING if there is none; NOT_AUTHORIZED if the patient is protected; what the ports
+            raise.
+
+        """
+        deadline, rules = TimeLimit(STUDY_LIMIT_S), registration.arrival
+        is_listed = self._ports.memory.is_excluded(registration.ehr_id, patient_id)
+        protected = why_protected(rules, Candidate((), (), is_on_site_list=is_listed))
+        if protected is not None:
+            raise CdsError(Reason.NOT_AUTHORIZED, protected)
+        token = self._ports.tokens.access_token(registration, scope=SCOPE, deadline=deadline)
+        access = FhirAccess(registration, token, patient_id)
+        study = self._analyst.newest_study(access, deadline=deadline)
+        if study is None:
+            raise CdsError(Reason.NO_IMAGING, "The patient has no recent study of a kind compared.")
+        return StudyRequest(
+            study.study_instance_uid,
+            study.accession_number,
+            study.imaging_study_id,
+            is_asked_for=True,
+        )
+
     def analyse(
         self, registration: EhrRegistration, request: StudyRequest, job: Job | None = None
     ) -> ArrivalOutcome:

@@ -26,13 +26,18 @@ class Command:
 
 
 COMMANDS = (
+    Command("analyse", "cds.cli.analyse", "analyse a study before anyone asks"),
+    Command("arrivals", "cds.cli.arrivals", "say which arriving studies are analysed"),
     Command("demo", "cds.cli.demo", "start the hospital in a box with a ready library"),
     Command("doctor", "cds.cli.doctor", "check an installation line by line"),
     Command("ehr", "cds.cli.ehr", "register EHRs"),
     Command("init", "cds.cli.init", "make the state folder, the key and the database"),
+    Command("jobs", "cds.cli.jobs", "look at background jobs and dead letters"),
     Command("library", "cds.cli.library", "import a case library and look at it"),
     Command("match", "cds.cli.match", "rank the library's cases by likeness to a picture"),
+    Command("results", "cds.cli.results", "list withdrawn answers and who saw them"),
     Command("serve", "cds.cli.serve", "serve the three doors"),
+    Command("worker", "cds.cli.worker", "run background jobs"),
 )
 
 

@@ -18,6 +18,7 @@ from cds.adapters.result_life import SqlResultLives
 from cds.adapters.storage import Storage
 from cds.adapters.study_inventory import DicomwebInventories
 from cds.analysis import AnalysisPorts, Analyst
+from cds.arrival.notices import ArrivalNotices
 from cds.arrival.polling import ArrivalPoll
 from cds.arrival.rechecks import RecheckPorts, Rechecks, recheck_job
 from cds.arrival.schedule import ArrivalSchedule
@@ -27,12 +28,14 @@ from cds.domain.job import JobKind, QueueCounts
 from cds.domain.registration import EhrRegistration
 from cds.domain.report import CaseReport
 from cds.domain.secrecy import SecretText
+from cds.domain.time_limit import TimeLimit
 from cds.kept_answers import KeptAnswerPorts, KeptAnswers
 from cds.ports import BackendTokens, Clock, Deadline, FhirReader, ImageSource
 from cds.settings import Settings
 
 HOUSEKEEPING_EVERY = timedelta(minutes=10)
 WORKER_SILENT = timedelta(minutes=2)
+LOOK_LIMIT_S = 5.0
 
 
 class NoBackendTokens:
@@ -117,6 +120,14 @@ class Background:
                 kept=self.kept_ports,
             )
         )
+
+    def notices(self) -> ArrivalNotices:
+        """Return what takes notifications of a FHIR Subscription."""
+        return ArrivalNotices(self.memory, self.queue)
+
+    def looked_at(self, report: CaseReport) -> CaseReport:
+        """Return an answer as it stands after a look at the archive (`Rechecks.looked_at`)."""
+        return self.rechecks().looked_at(report, deadline=TimeLimit(LOOK_LIMIT_S))
 
     def poll(self) -> ArrivalPoll:
         """Return what looks for new studies."""

@@ -35,12 +35,23 @@ DEVICE_SYSTEM = "https://precedent.example.invalid/NamingSystem/versions"
 
 
 def meta(report: CaseReport) -> dict[str, Any]:
-    """Return the meta of every resource of an answer: one version, labelled."""
+    """Return the meta of every resource of an answer: one version, two once withdrawn; labelled."""
+    withdrawn = report.withdrawn
     return {
-        "versionId": "1",
-        "lastUpdated": instant(report.created_at),
+        "versionId": "1" if withdrawn is None else "2",
+        "lastUpdated": instant(report.created_at if withdrawn is None else withdrawn.noticed_at),
         "security": [dict(AIAST)],
     }
+
+
+def status(report: CaseReport) -> str:
+    """Return the status of a DiagnosticReport or Observation of an answer.
+
+    What was withdrawn as wrong is ``entered-in-error``; what a newer answer superseded stays
+    ``preliminary`` and says so in words.
+    """
+    is_wrong = report.withdrawn is not None and report.withdrawn.is_error
+    return "entered-in-error" if is_wrong else "preliminary"
 
 
 def device_id(report: CaseReport) -> str:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from cds.domain import wording
 from cds.domain.coding import UCUM
 from cds.domain.report import AnswerState
-from cds.fhir.ai_label import device_id, instant, local_concept, meta
+from cds.fhir.ai_label import device_id, instant, local_concept, meta, status
 from cds.fhir.exported_sentences import finding_sentence, is_few
 
 if TYPE_CHECKING:
@@ -154,7 +154,7 @@ def _observation(
         "resourceType": "Observation",
         "id": f"{report.report_id}-{suffix}",
         "meta": meta(report),
-        "status": "preliminary",
+        "status": status(report),
         "category": [local_concept(*CATEGORY)],
         "code": local_concept(*code),
         "issued": instant(report.created_at),

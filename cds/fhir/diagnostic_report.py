@@ -18,6 +18,7 @@ from cds.fhir.ai_label import (
     local_concept,
     meta,
     provenance_from_report,
+    status,
 )
 from cds.fhir.comparison_observations import (
     CATEGORY,
@@ -94,7 +95,7 @@ def diagnostic_report_from_report(report: CaseReport, registration: EhrRegistrat
         "meta": meta(report),
         "text": {"status": "generated", "div": _narrative(report, sentences, registration)},
         "identifier": [{"system": URI_SYSTEM, "value": f"urn:uuid:{report.report_id}"}],
-        "status": "preliminary",
+        "status": status(report),
         "category": [local_concept(*CATEGORY)],
         "code": {**local_concept(REPORT_CODE, wording.REPORT_TITLE)},
         "issued": instant(report.created_at),

@@ -11,6 +11,7 @@ from cds.domain import wording
 
 if TYPE_CHECKING:
     from cds.domain.report import CaseReport, FindingStatement
+    from cds.domain.withdrawal import Withdrawal
 
 
 def is_few(n: int) -> bool:
@@ -46,9 +47,12 @@ def report_sentences(report: CaseReport) -> tuple[str, ...]:
     Returns
     -------
     tuple of str
-        Header, what was compared or why not, findings, guard, inputs missing, priority.
+        Header, what was compared or why not, findings, guard, inputs missing, priority; of a
+        withdrawn answer only that it was withdrawn.
 
     """
+    if report.withdrawn is not None:
+        return (withdrawn_sentence(report.withdrawn),)
     sentences = [wording.header(report.library_name)]
     if report.compared_part:
         sentences.append(report.compared_part)
@@ -62,6 +66,11 @@ def report_sentences(report: CaseReport) -> tuple[str, ...]:
     sentences.extend(wording.missing_sentences(report.inputs_missing))
     sentences.append(report.priority_sentence)
     return tuple(sentence for sentence in sentences if sentence)
+
+
+def withdrawn_sentence(withdrawal: Withdrawal) -> str:
+    """Return that an answer was taken back, with the day (UTC) on which that was noticed."""
+    return withdrawal.sentence(f"{withdrawal.noticed_at:%Y-%m-%d}")
 
 
 def _too_few_sentence(n: int) -> str:

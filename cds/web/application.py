@@ -18,6 +18,7 @@ from cds.web.health import health
 from cds.web.hook_routes import install_hooks
 from cds.web.logs import tame_libraries
 from cds.web.openapi import openapi
+from cds.web.subscription_routes import subscriptions
 
 log = logging.getLogger(__name__)
 
@@ -43,6 +44,7 @@ def create_app(engine: MachineEngine) -> Flask:
     app.register_blueprint(health)
     app.register_blueprint(openapi)
     app.register_blueprint(backend_key_set)
+    app.register_blueprint(subscriptions)
     is_https = engine.settings.public_url.startswith("https:")
 
     def finish(response: Response) -> Response:

@@ -24,6 +24,7 @@ from cds.ports import (
     ResultStore,
 )
 from cds.settings import Settings
+from cds.web.arrival_surface import BackgroundWork
 from cds.web.hook_calls import HookCalls
 from cds.web.seen_tokens import SeenTokens
 
@@ -172,6 +173,11 @@ class MachineEngine(Protocol):
     @property
     def keys(self) -> IdentityKeys:
         """Return the keyed hashes."""
+        ...
+
+    @property
+    def background(self) -> BackgroundWork:
+        """Return background work: arrivals, jobs, who has seen which answer."""
         ...
 
     def analyse_for_hook(

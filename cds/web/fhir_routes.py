@@ -30,6 +30,7 @@ JSON_TYPES = frozenset(
     {"application/fhir+json", "application/json", "application/json+fhir", "json", "text/json"}
 )
 FORM = "application/x-www-form-urlencoded"
+LOOKED_AT_NOW = 5  # answers of one search that are looked at before they are served
 _NOT_THERE = "There is no such resource that this token may read."
 
 fhir = Blueprint("fhir", __name__)
@@ -103,6 +104,7 @@ def _read(resource_type: str, resource_id: str) -> Response:
     if resource is None:
         raise CdsError(Reason.NOT_FOUND, _NOT_THERE)
     _record("report.read", report.report_id, report.patient_id)
+    _note_view(report)
     return _versioned(resource)
 
 
@@ -118,9 +120,12 @@ def _search(parameters: dict[str, tuple[str, ...]]) -> Response:
     if right.patient_id is not None and right.patient_id != search.patient_id:
         raise CdsError(Reason.NOT_AUTHORIZED, "The access token is for another patient.")
     reports = current_engine().results.by_patient(registration.ehr_id, search.patient_id)
+    reports = _looked_at(reports)
     rendered = [diagnostic_report_from_report(report, registration) for report in reports]
     matching = [resource for resource in rendered if search.matches(resource)]
     _record("report.searched", None, search.patient_id)
+    for report in reports:
+        _note_view(report)
     return fhir_response(_page(search, matching))
 
 
@@ -146,7 +151,16 @@ def _visible_report(report_id: str) -> CaseReport:
     report = current_engine().results.by_id(registration.ehr_id, report_id)
     if report is None or right.patient_id not in {None, report.patient_id}:
         raise CdsError(Reason.NOT_FOUND, _NOT_THERE)
-    return report
+    return current_engine().background.looked_at(report)
+
+
+def _looked_at(reports: tuple[CaseReport, ...]) -> tuple[CaseReport, ...]:
+    """Look at the newest answers now, at the others later."""
+    background = current_engine().background
+    for report in reports[LOOKED_AT_NOW:]:
+        background.recheck(report)
+    newest = tuple(background.looked_at(report) for report in reports[:LOOKED_AT_NOW])
+    return newest + reports[LOOKED_AT_NOW:]
 
 
 def _check_served() -> None:
@@ -186,6 +200,13 @@ def _base_url() -> str:
     if request.blueprint == "fhir_alias":
         return f"{public_url()}/fhir"
     return f"{tenant_base(current_registration().ehr_id)}/fhir"
+
+
+def _note_view(report: CaseReport) -> None:
+    viewer = current_right().who
+    current_engine().background.lives.note_view(
+        report.ehr_id, report.report_id, viewer=viewer, door="fhir"
+    )
 
 
 def _record(action: str, entity: str | None, patient_id: str | None) -> None:

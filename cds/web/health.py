@@ -31,3 +31,22 @@ def ready() -> Response:
         ],
     }
     return json_response(body, status=200 if is_ready else 503)
+
+
+@health.get("/jobs")
+@public
+def jobs() -> Response:
+    """Return how long the queue of background jobs is; 503 if nobody works on it."""
+    watch, now = current_engine().background, current_engine().clock.now()
+    counts, stalled = watch.counts(), watch.why_stalled()
+    oldest, beat = counts.oldest_waiting_at, counts.last_heartbeat_at
+    body = {
+        "status": "working" if stalled is None else "stalled",
+        "sentence": stalled or "Waiting jobs are being run.",
+        "waiting": counts.n_waiting,
+        "running": counts.n_running,
+        "dead_letters": counts.n_dead,
+        "oldest_waiting_s": None if oldest is None else round((now - oldest).total_seconds()),
+        "last_heartbeat_s": None if beat is None else round((now - beat).total_seconds()),
+    }
+    return json_response(body, status=200 if stalled is None else 503)

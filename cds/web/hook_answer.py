@@ -151,6 +151,9 @@ def _judged(
     subject = card_subject(engine, analysis, analysis.study, caller, outage_since=since)
     card = card_from_subject(decision.kind, subject, card_uuid=str(uuid4()))
     engine.hook_calls.mark_shown(caller.registration.ehr_id, who, keys[0], silence_row=decision.row)
+    if analysis.report is not None:
+        place = (analysis.report.ehr_id, analysis.report.report_id)
+        engine.background.lives.note_view(*place, viewer=caller.user_ref, door="hook")
     return decision, (card,)
 
 

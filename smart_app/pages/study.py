@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from zoneinfo import ZoneInfo
+
 from flask import Response, request, url_for
 
 from cds.domain.errors import CdsError, Reason
@@ -9,6 +11,7 @@ from cds.domain.launch import LaunchAnalysis, StudyHint
 from cds.domain.registration import ReportMode
 from cds.domain.study import StudyRef
 from cds.domain.time_limit import TimeLimit
+from cds.domain.wording import lower_first
 from cds.ports import AuditEvent
 from cds.web.report_resources import resource_of
 from cds.web.wire import fhir_response
@@ -22,7 +25,7 @@ from smart_app.access import (
 )
 from smart_app.engine_port import app_engine
 from smart_app.launch.clinician_session import ShownReport, hint_of, study_of
-from smart_app.pages.answer_parts import picture_keys
+from smart_app.pages.answer_parts import picture_keys, time_text
 from smart_app.pages.errors import page_blueprint, page_response
 from smart_app.pages.study_page import StudyPage, shows_query_picture, study_page
 from smart_app.pages.weights import chosen_weights, weight_choices
@@ -49,6 +52,11 @@ def study() -> Response:
     )
     _keep_shown(analysis)
     _audit("study.viewed", analysis.report.report_id if analysis.report else None)
+    if analysis.report is not None:
+        engine, session = app_engine(), current_session()
+        engine.background.lives.note_view(
+            session.ehr_id, analysis.report.report_id, viewer=session.who, door="app"
+        )
     page = study_page(analysis, current_registration(), study_key=study_key)
     return page_response(
         "study.html",
@@ -58,6 +66,7 @@ def study() -> Response:
         weight_choices=weight_choices(app_engine().settings),
         case_picture=case_picture_url,
         fhir_url=_fhir_url(page),
+        withdrawn=_withdrawn(analysis),
     )
 
 
@@ -95,11 +104,31 @@ def fhir_report(report_id: str) -> Response:
     report = None
     if session.shown_report(report_id) and registration.report_mode is not ReportMode.OFF:
         report = app_engine().results.by_id(session.ehr_id, report_id)
+        report = report and app_engine().background.looked_at(report)
     resource = report and resource_of(report, registration, "DiagnosticReport", report_id)
     if not resource:
         raise CdsError(Reason.NOT_FOUND, "This window has no such report.")
     _audit("report.read", report_id)
     return fhir_response(resource)
+
+
+def _withdrawn(analysis: LaunchAnalysis) -> tuple[str, ...]:
+    """Return that earlier answers about this study of this patient no longer hold."""
+    session, zone = current_session(), ZoneInfo(current_registration().time_zone)
+    study = analysis.study
+    if study is None:
+        return ()
+    uid = study.study_instance_uid
+    earlier = app_engine().results.by_patient(session.ehr_id, session.patient_id)
+    sentences = (
+        report.withdrawn.sentence(time_text(report.withdrawn.noticed_at, zone))
+        for report in earlier
+        if report.withdrawn is not None
+        and report.study is not None
+        and uid is not None
+        and report.study.study_instance_uid == uid
+    )
+    return tuple(dict.fromkeys(f"Earlier answer: {lower_first(text)}" for text in sentences))
 
 
 def study_key(study: StudyRef) -> str:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from cds.adapters.job_messages import open_messages
 from cds.domain.errors import CdsError, Reason
 from cds.domain.job import MAX_ATTEMPTS, Deferral, JobState, OrderPriority, Work
 from tests.fakes.job_queues import LIMIT, MINUTE, QueueAtRest, a_job
@@ -261,3 +262,21 @@ def test_period_of_a_schedule_runs_once_even_after_it_is_done(at_rest) -> None:
     at_rest.receive_all()
     at_rest.queue.submit(a_job(is_once=True))
     assert at_rest.receive_all() == []
+
+
+def test_queue_url_that_is_neither_redis_nor_empty_is_refused(tmp_path) -> None:
+    with pytest.raises(CdsError, match="redis://") as refused:
+        open_messages("amqp://queue.example.invalid", tmp_path)
+    assert refused.value.reason is Reason.INVALID_CONFIGURATION
+
+
+def test_job_when_its_queue_cannot_be_written_is_kept_and_sent_later(tmp_path) -> None:
+    at_rest = QueueAtRest(tmp_path)
+    at_rest.messages.huey.storage.sql("drop table task", commit=True)
+    job = at_rest.queue.submit(a_job())
+    assert at_rest.ledger.get(job.job_id).state is JobState.WAITING
+    at_rest.messages.huey.storage.initialize_schema()
+    at_rest.clock.advance(2 * MINUTE)
+    at_rest.worker.tick()
+    assert at_rest.receive_all() == ["one"]
+    at_rest.close()

@@ -2,17 +2,19 @@
 
 import hashlib
 import hmac
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
 from cds.domain.errors import CdsError, Reason
+from cds.domain.job import QueueCounts
 from cds.domain.patient import ClinicalContext
 from cds.domain.registration import EhrRegistration
 from cds.domain.report import CaseReport
 from cds.domain.secrecy import SecretText
 from cds.domain.study import StudyRef
+from cds.domain.withdrawal import Withdrawal
 from cds.ports import Deadline, FhirAccess
 from cds.settings import Settings
 from tests.fakes.clock import FixedClock
@@ -83,6 +85,65 @@ class FakeIdentityKeys:
         return self.patient_key("study", study_instance_uid)
 
 
+@dataclass
+class FakeArrivalNotices:
+    """Knows one subscription, ``s1`` of EHR_ID, and keeps what it was told."""
+
+    ehr_id: str = "st-brevis"
+    secret: str = "secret-of-the-subscription"
+    told: list[tuple[str, tuple[str, ...]]] = field(default_factory=list)
+    is_full: bool = False
+
+    def may_notify(self, ehr_id: str, subscription_id: str, secret: str) -> bool:
+        return (ehr_id, subscription_id, secret) == (self.ehr_id, "s1", self.secret)
+
+    def notified(self, ehr_id: str, imaging_study_ids: Sequence[str]) -> None:
+        if self.is_full:
+            raise CdsError(Reason.QUEUE_FULL, "The queue of background jobs is full.")
+        self.told.append((ehr_id, tuple(imaging_study_ids)))
+
+
+@dataclass
+class FakeResultViews:
+    """Keeps who was shown what."""
+
+    seen: list[tuple[str, str, str, str]] = field(default_factory=list)
+
+    def note_view(self, ehr_id: str, report_id: str, *, viewer: str, door: str) -> None:
+        self.seen.append((ehr_id, report_id, viewer, door))
+
+
+@dataclass
+class FakeBackground:
+    """Background work without a queue."""
+
+    lives: FakeResultViews = field(default_factory=FakeResultViews)
+    told: FakeArrivalNotices = field(default_factory=FakeArrivalNotices)
+    queue: QueueCounts = field(default_factory=lambda: QueueCounts(0, 0, 0))
+    stalled: str | None = None
+    withdrawal: Withdrawal | None = None
+    refusal: CdsError | None = None
+    looked: list[str] = field(default_factory=list)
+
+    def notices(self) -> FakeArrivalNotices:
+        return self.told
+
+    def looked_at(self, report: CaseReport) -> CaseReport:
+        self.looked.append(report.report_id)
+        if self.refusal is not None:
+            raise self.refusal
+        return replace(report, withdrawn=report.withdrawn or self.withdrawal)
+
+    def recheck(self, report: CaseReport) -> None:
+        self.looked.append(f"later {report.report_id}")
+
+    def counts(self) -> QueueCounts:
+        return self.queue
+
+    def why_stalled(self) -> str | None:
+        return self.stalled
+
+
 @dataclass(frozen=True)
 class AskedAnalysis:
     """What the engine was asked for a hook."""
@@ -122,6 +183,7 @@ class FakeEngine:
     results: FakeResultStore = field(default_factory=FakeResultStore)
     hook_calls: FakeHookCalls = field(default_factory=FakeHookCalls)
     keys: FakeIdentityKeys = field(default_factory=FakeIdentityKeys)
+    background: FakeBackground = field(default_factory=FakeBackground)
     asked: list[AskedAnalysis] = field(default_factory=list)
     fetched_key_sets: list[str] = field(default_factory=list)
     backend_keys: dict[str, list[dict[str, Any]]] = field(default_factory=dict)

@@ -1,0 +1,132 @@
+"""`precedent jobs`: the queue of background jobs and its dead letters; nothing of a patient."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from datetime import datetime
+
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.table import Table
+
+from cds.domain.errors import CdsError, Reason
+from cds.domain.job import Job, JobState
+from cds.engine import Engine, engine_from_settings
+from cds.settings import settings_from_environment
+
+_SHOWN = (JobState.DEAD, JobState.RUNNING, JobState.WAITING)
+
+
+def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add the command and its actions."""
+    parser = subparsers.add_parser(
+        "jobs", help="look at background jobs and dead letters", description=__doc__
+    )
+    actions = parser.add_subparsers(title="actions", metavar="ACTION", required=True)
+    listing = actions.add_parser("list", help="list jobs, dead letters first")
+    listing.add_argument("--dead", action="store_true", help="dead letters only")
+    listing.add_argument("--ehr", help="of one EHR")
+    listing.add_argument("--limit", type=int, default=100, help="of each state, at most")
+    listing.add_argument("--json", action="store_true", help="print JSON for machines")
+    listing.set_defaults(run=list_jobs)
+    for name, call, summary in (
+        ("show", show, "show one job"),
+        ("retry", retry, "put a dead letter back into the queue"),
+        ("drop", drop, "forget a dead letter"),
+    ):
+        action = actions.add_parser(name, help=summary)
+        action.add_argument("job_id", metavar="ID")
+        action.set_defaults(run=call)
+
+
+def list_jobs(arguments: argparse.Namespace) -> int:
+    """Print the jobs and how the queue is doing."""
+    engine = _engine()
+    desk, counts = engine.background.ledger.desk, engine.background.counts()
+    states = (JobState.DEAD,) if arguments.dead else _SHOWN
+    jobs = [
+        job
+        for state in states
+        for job in desk.list(states=(state,), ehr_id=arguments.ehr, limit=arguments.limit)
+    ]
+    if arguments.json:
+        sys.stdout.write(json.dumps([_facts(job) for job in jobs], indent=1) + "\n")
+        return 0
+    console = Console()
+    console.print(_table(jobs))
+    console.print(
+        f"{counts.n_waiting} waiting, {counts.n_running} running, {counts.n_dead} dead. "
+        f"{engine.background.why_stalled() or 'Waiting jobs are being run.'}"
+    )
+    return 0
+
+
+def show(arguments: argparse.Namespace) -> int:
+    """Print one job without its payload.
+
+    Raises
+    ------
+    CdsError
+        NOT_FOUND if there is none with this id.
+
+    """
+    job = _engine().background.ledger.get(arguments.job_id)
+    if job is None:
+        raise CdsError(Reason.NOT_FOUND, "There is no job with this id.")
+    sys.stdout.write(json.dumps(_facts(job), indent=1) + "\n")
+    return 0
+
+
+def retry(arguments: argparse.Namespace) -> int:
+    """Put a dead letter back; CdsError as `HueyJobQueue.retry`."""
+    job = _engine().background.queue.retry(arguments.job_id)
+    sys.stdout.write(f"{job.job_id} is waiting again.\n")
+    return 0
+
+
+def drop(arguments: argparse.Namespace) -> int:
+    """Forget a dead letter; CdsError as `SqlJobDesk.drop`."""
+    _engine().background.ledger.desk.drop(arguments.job_id)
+    sys.stdout.write("Dropped.\n")
+    return 0
+
+
+def _engine() -> Engine:
+    return engine_from_settings(settings_from_environment())
+
+
+def _facts(job: Job) -> dict[str, object]:
+    return {
+        "id": job.job_id,
+        "kind": job.kind.value,
+        "ehr": job.ehr_id,
+        "state": job.state.value,
+        "work": job.work.value,
+        "order_priority": None if job.order_priority is None else job.order_priority.value,
+        "attempts": job.attempts,
+        "reason": job.reason,
+        "queued_at": job.queued_at.isoformat(),
+        "not_before": job.not_before.isoformat(),
+        "first_failed_at": _text(job.first_failed_at),
+        "last_failed_at": _text(job.last_failed_at),
+    }
+
+
+def _text(moment: datetime | None) -> str | None:
+    return None if moment is None else moment.isoformat()
+
+
+def _table(jobs: list[Job]) -> Table:
+    table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    for column in ("id", "state", "kind", "EHR", "order", "tries"):
+        table.add_column(column, no_wrap=True)
+    table.add_column("why", overflow="fold")
+    for job in jobs:
+        order = "" if job.order_priority is None else job.order_priority.value
+        table.add_row(
+            *(job.job_id, job.state.value, job.kind.value, job.ehr_id, order),
+            *(str(job.attempts), job.reason or ""),
+        )
+    return table
