@@ -9,15 +9,13 @@ from pathlib import Path
 
 from rich.console import Console
 
-from cds.adapters.dicom_files import frames_from_file
 from cds.adapters.storage import Storage, open_storage
 from cds.cli import library_archive
 from cds.cli.library_index import rebuild_index
 from cds.cli.progress import Steps
-from cds.library.import_run import LibraryImport
 from cds.library.import_summary import ImportSummary
 from cds.library.sources import FORMATS, SourceRequest, open_source
-from cds.settings import settings_from_environment
+from cds.settings import Settings, settings_from_environment
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -51,6 +49,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         help="DICOM folder: its dates are not true ones, take none",
     )
     parser.add_argument("--limit", type=int, help="read this many rows at most")
+    parser.add_argument("--workers", type=_at_least_one, help="files at a time; as many as cores")
     parser.add_argument("--every-modality", action="store_true", help="also rows that are no X-ray")
     parser.add_argument(
         "--writing-reviewed",
@@ -78,7 +77,7 @@ def run(arguments: argparse.Namespace) -> int:
     settings = settings_from_environment()
     console = Console(stderr=arguments.json)
     storage = open_storage(settings)
-    summary = _import(arguments, storage, console)
+    summary = _import(arguments, settings, storage, console)
     if not arguments.no_index and summary.n_cases_in_library:
         rebuild_index(settings, console, only_if_due=True)
     if arguments.json:
@@ -88,9 +87,11 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _import(arguments: argparse.Namespace, storage: Storage, console: Console) -> ImportSummary:
+def _import(
+    arguments: argparse.Namespace, settings: Settings, storage: Storage, console: Console
+) -> ImportSummary:
     # It loads onnxruntime: only where it is needed.
-    from cds.engine.deidentification import shipped_deidentifier
+    from cds.engine.bulk_import import bulk_import, usual_workers
 
     source = open_source(
         SourceRequest(
@@ -110,16 +111,14 @@ def _import(arguments: argparse.Namespace, storage: Storage, console: Console) -
             is_reference=arguments.reference,
         )
     )
-    library_import = LibraryImport(
-        catalogue=storage.catalogue,
-        blobs=storage.blobs,
-        keys=storage.keys,
-        reader=frames_from_file,
-        deidentifier=shipped_deidentifier(
-            storage.keys, writing_reviewed=arguments.writing_reviewed
-        ),
+    importing = bulk_import(
+        settings,
+        storage,
+        n_workers=arguments.workers or usual_workers(),
+        embeds=not arguments.no_index,
+        writing_reviewed=arguments.writing_reviewed,
     )
-    with Steps(console, "Importing") as steps:
+    with importing as library_import, Steps(console, "Importing") as steps:
         return library_import.run(
             source.rows,
             source_kind=source.layout,
@@ -127,6 +126,14 @@ def _import(arguments: argparse.Namespace, storage: Storage, console: Console) -
             limit=arguments.limit,
             progress=steps,
         )
+
+
+def _at_least_one(text: str) -> int:
+    """Read a whole number of workers; argparse makes a sentence of the error."""
+    number = int(text)
+    if number < 1:
+        raise ValueError("at least one")
+    return number
 
 
 def print_summary(summary: ImportSummary, console: Console) -> None:

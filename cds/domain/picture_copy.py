@@ -21,6 +21,7 @@ Float32Array = NDArray[np.float32]
 CROPPED_SHARES = (0.02, 0.04, 0.06, 0.08)
 CANDIDATE_BITS = 72  # of 256
 N_CANDIDATES = 5
+HASHED_SIDE_PX = 160  # the inner parts are hashed on blocks of pixels: 64 cells a side suffice
 SIDE_PX = 96  # long side of what is laid over each other
 SMALLEST_PART_PX = 16
 RELATIVE_SIZES = np.arange(1.0, 0.795, -0.0125)  # width of the part, of the whole
@@ -68,6 +69,7 @@ def thumbnail(pixels: Float32Array) -> GreyThumbnail:
 
 def inner_hashes(pixels: Float32Array) -> tuple[int, ...]:
     """Return the perceptual hashes of the picture without its outermost 2, 4, 6 and 8 %."""
+    pixels = _coarse(pixels)
     rows, columns = pixels.shape
     return tuple(
         perceptual_hash(
@@ -78,6 +80,15 @@ def inner_hashes(pixels: Float32Array) -> tuple[int, ...]:
         )
         for share in CROPPED_SHARES
     )
+
+
+def _coarse(pixels: Float32Array) -> Float32Array:
+    """Return means of equal square blocks: at least 160 pixels a side, enough for the hash."""
+    step = max(1, min(pixels.shape) // HASHED_SIDE_PX)
+    rows, columns = pixels.shape[0] // step, pixels.shape[1] // step
+    blocks = pixels[: rows * step, : columns * step].reshape(rows, step, columns, step)
+    coarse: Float32Array = blocks.mean(axis=(1, 3), dtype=np.float32)
+    return coarse
 
 
 def is_copy(one: GreyThumbnail, other: GreyThumbnail) -> bool:
@@ -120,13 +131,13 @@ def registered_correlation(one: Float32Array, other: Float32Array) -> float:
 
 def _best_fit(whole: Float32Array, part: Float32Array) -> float:
     rows, columns = whole.shape
-    centred = whole - whole.mean()
+    centred: Float32Array = whole - whole.mean(dtype=np.float32)
     spectrum = np.fft.rfft2(centred)
     sums, squares = _integral(centred), _integral(centred**2)
     best = -1.0
     for h, w in _sizes(whole.shape, part.shape):
-        template = _averaged(part, h, w)
-        template -= template.mean()
+        averaged = _averaged(part, h, w)
+        template = averaged - averaged.mean(dtype=np.float32)
         norm = float(np.sqrt((template**2).sum()))
         if norm < _FLAT:
             continue
@@ -149,10 +160,8 @@ def _sizes(whole: tuple[int, ...], part: tuple[int, ...]) -> Iterator[tuple[int,
 
 def _averaged(pixels: Float32Array, rows: int, columns: int) -> Float32Array:
     """Return the picture averaged onto a grid of equal cells, each pixel by its overlap."""
-    result: Float32Array = (
-        _averaging(pixels.shape[0], rows) @ pixels @ _averaging(pixels.shape[1], columns).T
-    )
-    return result
+    across = _averaging(pixels.shape[0], rows) @ pixels
+    return np.asarray(across @ _averaging(pixels.shape[1], columns).T, dtype=np.float32)
 
 
 def _averaging(n_source: int, n_cells: int) -> Float32Array:

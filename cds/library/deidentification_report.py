@@ -50,6 +50,12 @@ class DeidentificationReport:
         self.by_action[action.value] += 1
         self.by_action_and_group[f"{action.value} ({group:04X})"] += 1
 
+    def include(self, other: DeidentificationReport) -> None:
+        """Add what was counted for one file."""
+        self.by_action.update(other.by_action)
+        self.by_action_and_group.update(other.by_action_and_group)
+        self.counts.update(other.counts)
+
     def to_json(self) -> dict[str, Any]:
         """Return plain values, for the summary and for the record of the run."""
         return {

@@ -3,50 +3,61 @@
 from __future__ import annotations
 
 import uuid
-from collections import Counter
+from collections import deque
 from collections.abc import Iterable
+from concurrent.futures import Executor, Future
 from dataclasses import dataclass, field, replace
-from functools import partial
 from hashlib import sha256
+from itertools import islice
 
 from cds.domain.case import LibraryCase, ViewGroup
 from cds.domain.errors import CdsError, Reason
-from cds.domain.pixels import PixelFrame
 from cds.library.catalogue import CaseCatalogue
 from cds.library.deidentification import Deidentifier
-from cds.library.deidentification_report import DeidentificationReport
+from cds.library.import_crew import ALONE, ImportCrew
 from cds.library.import_summary import ImportSummary, Progress, StartedRun
+from cds.library.picture_intake import (
+    ERASED,
+    FileToTake,
+    PictureIntake,
+    Taken,
+    opaque_id,
+    subject_of,
+)
 from cds.library.picture_preparation import (
     MAX_FILE_BYTES,
     TOO_LARGE,
     PictureReader,
     PreparedPicture,
-    prepare,
-    read_frame,
 )
+from cds.library.run_tally import RunTally
 from cds.library.source_case import NO_PATIENT, RejectedRow, SourceCase, SourcePicture, SourceRow
 from cds.ports import BlobStore, IdentityKeys
 
-ID_LENGTH = 24  # hex digits of a keyed hash: 96 bits
 MAX_REASON_LENGTH = 200
-ERASED = "the patient was erased from the library or has objected"
 UNREADABLE_FILE = "the file cannot be opened"
+ROWS_AHEAD = 4  # per worker: enough that none waits, few enough that memory stays bounded
+VECTORS_KEPT_TOGETHER = 32
 
 
 class LibraryImport:
     """Brings the rows of one source into a library.
 
     Each case is added at once or not at all, so that an interrupted run is simply run again; a
-    picture is recognised by its bytes, so that a second run adds nothing.
+    picture is recognised by its bytes, so that a second run adds nothing. Files are decoded,
+    de-identified, stored and embedded by several workers; cases are added in the order of the rows
+    by one.
 
     Parameters
     ----------
     catalogue, blobs, keys
         Where cases, pictures and keyed identities go.
     reader
-        Decodes DICOM, JPEG and PNG files.
+        Decodes DICOM, JPEG and PNG files; called from as many threads as there are workers.
     deidentifier
         What everything passes before it is kept.
+    crew
+        How many files are taken in at a time, and whether they get their vectors at once.
 
     """
 
@@ -58,12 +69,20 @@ class LibraryImport:
         keys: IdentityKeys,
         reader: PictureReader,
         deidentifier: Deidentifier,
+        crew: ImportCrew = ALONE,
     ) -> None:
         self._catalogue = catalogue
-        self._blobs = blobs
         self._keys = keys
-        self._reader = reader
         self._deidentifier = deidentifier
+        self._crew = crew
+        self._intake = PictureIntake(
+            catalogue,
+            blobs,
+            keys,
+            reader,
+            deidentifier,
+            crew.embedding.embedder if crew.embedding else None,
+        )
 
     def run(
         self,
@@ -100,17 +119,18 @@ class LibraryImport:
 
         """
         run_id = started.run_id if started else str(uuid.uuid4())
-        run = _Run(run_id, collection, self._deidentifier.new_report())
+        run = RunTally(run_id, collection, self._deidentifier.new_report())
         if started is None:
             self._catalogue.start_run(run_id, collection=collection, source_kind=source_kind)
-        for n_done, row in enumerate(rows, start=1):
-            self._import_row(row, run)
-            if progress is not None:
-                progress.advance(
-                    n_done=n_done, n_cases=run.count["cases"], n_quarantined=run.n_quarantined
-                )
-            if limit is not None and n_done >= limit:
-                break
+        with self._crew.threads() as workers:
+            waiting: deque[_Begun] = deque()
+            for row in _first(rows, limit):
+                waiting.append(self._begin(row, run, workers))
+                if len(waiting) > ROWS_AHEAD * (self._crew.n_workers - 1):
+                    self._finish(waiting.popleft(), run, progress)
+            while waiting:
+                self._finish(waiting.popleft(), run, progress)
+        self._keep_vectors(run)
         summary = run.summary(
             source_kind,
             n_cases_in_library=self._catalogue.n_cases(),
@@ -119,14 +139,38 @@ class LibraryImport:
         self._catalogue.finish_run(run.run_id, run.counts_for_record())
         return summary
 
-    def _import_row(self, row: SourceRow, run: _Run) -> None:
+    def _begin(self, row: SourceRow, run: RunTally, workers: Executor) -> _Begun:
+        """Have the files of a row taken in; what is there already is not."""
+        if isinstance(row, RejectedRow):
+            return _Begun(row)
+        begun = _Begun(row)
+        for source in row.pictures:
+            file = self._file(row, source, run)
+            if file is None:
+                continue
+            begun.files.append((source, workers.submit(self._intake.take, file)))
+        return begun
+
+    def _finish(self, begun: _Begun, run: RunTally, progress: Progress | None) -> None:
+        """Add the case of a row whose files were taken in."""
         run.count["rows"] += 1
+        self._finish_row(begun, run)
+        if progress is not None:
+            progress.advance(
+                n_done=run.count["rows"],
+                n_cases=run.count["cases"],
+                n_quarantined=run.n_quarantined,
+            )
+
+    def _finish_row(self, begun: _Begun, run: RunTally) -> None:
+        row = begun.row
         if isinstance(row, RejectedRow):
             self._reject(run, row.row_name, row.reason)
             return
         if row.is_newest:
             self._update(row, run)
-        prepared = [p for p in (self._picture(row, s, run) for s in row.pictures) if p is not None]
+        taken = [(source, waiting.result()) for source, waiting in begun.files]
+        prepared = [p for p in (self._kept(source, one, run) for source, one in taken) if p]
         if not prepared:
             return
         case = self._case(row, prepared, run)
@@ -135,8 +179,16 @@ class LibraryImport:
             return
         self._add(case, row, prepared, run)
 
-    def _picture(self, row: SourceCase, source: SourcePicture, run: _Run) -> PreparedPicture | None:
-        """Return the picture, ready to be added; None if it is there already or was set apart."""
+    def _kept(self, source: SourcePicture, taken: Taken, run: RunTally) -> PreparedPicture | None:
+        run.deidentification.include(taken.deidentification)
+        if taken.is_erased:
+            run.quarantined[ERASED] += 1  # counted only: its name may be the patient's
+        elif taken.refusal is not None:
+            self._reject(run, source.name, taken.refusal)
+        return taken.prepared
+
+    def _file(self, row: SourceCase, source: SourcePicture, run: RunTally) -> FileToTake | None:
+        """Return a file that is to be taken in; None if it is there already or cannot be had."""
         content = self._content(source, run)
         if content is None:
             return None
@@ -148,34 +200,9 @@ class LibraryImport:
         if self._catalogue.has_file(content_sha256):
             run.count["already"] += 1
             return None
-        return self._prepared(row, source, content, run)
+        return FileToTake(row, source, content, content_sha256)
 
-    def _prepared(
-        self, row: SourceCase, source: SourcePicture, content: bytes, run: _Run
-    ) -> PreparedPicture | None:
-        """Decode, de-identify and store one file; None if it was set apart."""
-        content_sha256 = sha256(content).hexdigest()
-        try:
-            frame = read_frame(content, self._reader)
-            if row.check is not None:
-                row.check(frame)
-            subject = _subject(row, frame) or (row.collection, content_sha256)
-            if self._catalogue.is_erased(self._keys.patient_key(*subject), content_sha256):
-                run.quarantined[ERASED] += 1  # counted only: its name may be the patient's
-                return None
-            return prepare(
-                content,
-                self._deidentifier.frame(content, frame, subject, run.deidentification),
-                source,
-                blobs=self._blobs,
-                picture_id=self._opaque_id("picture", row.collection, content_sha256),
-                check_pixels=partial(self._deidentifier.check_pixels, run.deidentification),
-            )
-        except CdsError as error:
-            self._reject(run, source.name, error.sentence)
-            return None
-
-    def _content(self, source: SourcePicture, run: _Run) -> bytes | None:
+    def _content(self, source: SourcePicture, run: RunTally) -> bytes | None:
         """Return the bytes of a picture; None if they cannot be had, with the reason noted."""
         if source.content is not None:
             if len(source.content) <= MAX_FILE_BYTES:
@@ -194,7 +221,7 @@ class LibraryImport:
             self._reject(run, source.name, UNREADABLE_FILE)
             return None
 
-    def _update(self, row: SourceCase, run: _Run) -> None:
+    def _update(self, row: SourceCase, run: RunTally) -> None:
         """Bring a case that is in the library already to what is known now."""
         study_key = self._keys.study_key(row.study_instance_uid or _study_name(row))
         known = self._catalogue.case_by_study(row.collection, study_key)
@@ -206,18 +233,18 @@ class LibraryImport:
             run.count["updated"] += 1
 
     def _case(
-        self, row: SourceCase, prepared: list[PreparedPicture], run: _Run
+        self, row: SourceCase, prepared: list[PreparedPicture], run: RunTally
     ) -> LibraryCase | None:
         """Return the case; None if neither the row nor its pictures say whose it is."""
         frame = prepared[0].frame
-        subject = _subject(row, frame)
+        subject = subject_of(row, frame)
         if subject is None:
             return None
         identity = frame.identity
         study_uid = row.study_instance_uid or identity.study_instance_uid
         study_key = self._keys.study_key(study_uid or _study_name(row))
         return LibraryCase(
-            case_id=self._opaque_id("case", row.collection, study_key),
+            case_id=opaque_id(self._keys, "case", row.collection, study_key),
             collection=row.collection,
             patient_key=self._keys.patient_key(*subject),
             study_key=study_key,
@@ -241,13 +268,14 @@ class LibraryImport:
         )
 
     def _add(
-        self, case: LibraryCase, row: SourceCase, prepared: list[PreparedPicture], run: _Run
+        self, case: LibraryCase, row: SourceCase, prepared: list[PreparedPicture], run: RunTally
     ) -> None:
         hashes = [p.content_sha256 for p in prepared]
         known = self._catalogue.case_by_study(case.collection, case.study_key)
         if known is not None:
             if self._catalogue.add_pictures(known.case_id, case.pictures, hashes):
                 run.count["pictures"] += len(prepared)
+                self._note_vectors(prepared, run)
             return
         try:
             is_new = self._catalogue.add_case(
@@ -264,15 +292,26 @@ class LibraryImport:
         run.count["cases"] += 1
         run.count["pictures"] += len(prepared)
         run.patients.add(case.patient_key)
+        self._note_vectors(prepared, run)
         run.set_aside.update(f"{one.display}: {one.reason}" for one in row.set_aside)
 
-    def _reject(self, run: _Run, name: str, reason: str) -> None:
+    def _reject(self, run: RunTally, name: str, reason: str) -> None:
         reason = reason[:MAX_REASON_LENGTH]
         run.quarantined[reason] += 1
         self._catalogue.reject(run.run_id, collection=run.collection, file=name, reason=reason)
 
-    def _opaque_id(self, kind: str, collection: str, value: str) -> str:
-        return self._keys.study_key(f"{kind}\n{collection}\n{value}")[:ID_LENGTH]
+    def _note_vectors(self, prepared: list[PreparedPicture], run: RunTally) -> None:
+        for one in prepared:
+            if one.vector is not None:
+                run.vectors[one.picture.picture_id] = one.vector
+        if len(run.vectors) >= VECTORS_KEPT_TOGETHER:
+            self._keep_vectors(run)
+
+    def _keep_vectors(self, run: RunTally) -> None:
+        embedding = self._crew.embedding
+        if embedding is not None and run.vectors:
+            embedding.embeddings.add_embeddings(embedding.embedder.encoder_hash, run.vectors)
+            run.vectors = {}
 
 
 def updated_case(
@@ -297,57 +336,13 @@ def _study_name(row: SourceCase) -> str:
     return f"{row.collection}\n{row.study_name}"
 
 
-def _subject(row: SourceCase, frame: PixelFrame) -> tuple[str, str] | None:
-    """Return whose number it is and the number; None if neither row nor picture says."""
-    identity = frame.identity
-    patient = row.patient_value or identity.patient_id_value
-    if not patient:
-        return None
-    if row.patient_value is None and identity.issuer:
-        return identity.issuer, patient
-    return row.patient_namespace, patient
+def _first(rows: Iterable[SourceRow], limit: int | None) -> Iterable[SourceRow]:
+    return rows if limit is None else islice(rows, limit)
 
 
 @dataclass(slots=True)
-class _Run:
-    """What has happened so far."""
+class _Begun:
+    """A row whose files are being taken in."""
 
-    run_id: str
-    collection: str
-    deidentification: DeidentificationReport
-    count: Counter[str] = field(default_factory=Counter)
-    quarantined: Counter[str] = field(default_factory=Counter)
-    set_aside: Counter[str] = field(default_factory=Counter)
-    patients: set[str] = field(default_factory=set)
-    seen: set[str] = field(default_factory=set)
-
-    @property
-    def n_quarantined(self) -> int:
-        return self.quarantined.total()
-
-    def counts_for_record(self) -> dict[str, int]:
-        return {
-            **self.count,
-            "quarantined": self.n_quarantined,
-            **self.deidentification.flat_counts(),
-        }
-
-    def summary(
-        self, source_kind: str, *, n_cases_in_library: int, n_patients_in_library: int
-    ) -> ImportSummary:
-        return ImportSummary(
-            run_id=self.run_id,
-            source_kind=source_kind,
-            n_rows=self.count["rows"],
-            n_cases=self.count["cases"],
-            n_patients=len(self.patients),
-            n_pictures=self.count["pictures"],
-            n_already=self.count["already"],
-            n_duplicates=self.count["duplicates"],
-            quarantined=dict(self.quarantined.most_common()),
-            set_aside=dict(self.set_aside.most_common()),
-            deidentification=self.deidentification.to_json(),
-            n_cases_in_library=n_cases_in_library,
-            n_patients_in_library=n_patients_in_library,
-            n_updated=self.count["updated"],
-        )
+    row: SourceRow
+    files: list[tuple[SourcePicture, Future[Taken]]] = field(default_factory=list)

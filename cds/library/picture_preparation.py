@@ -16,15 +16,16 @@ from cds.domain.errors import CdsError, Reason
 from cds.domain.perceptual_hash import perceptual_hash
 from cds.domain.picture_copy import GreyThumbnail, inner_hashes, thumbnail
 from cds.domain.pixels import PixelFrame
+from cds.library.grey_png import grey_png
 from cds.library.source_case import SourcePicture
 from cds.ports import BlobStore
 
+Float32Array = NDArray[np.float32]
 GreyPicture = NDArray[np.uint8]
 PictureReader = Callable[[bytes], tuple[PixelFrame, ...]]
 
 LONG_SIDE_PX = 1024
 MAX_FILE_BYTES = 256 * 1024**2
-PNG_LEVEL = 4  # measured on 60 radiographs: the size of level 6 in a sixth of its time
 WHITE_8_BIT = 255.0
 BURNED_IN = "the picture says that it holds burned-in text"
 BURNED_IN_UNSURE = "pictures of this modality often hold burned-in text, and it does not deny it"
@@ -36,11 +37,22 @@ UNSURE_MODALITIES = frozenset({"ES", "OT", "SC", "US", "XC"})  # screens and cam
 
 @dataclass(frozen=True, slots=True, repr=False, eq=False)
 class PreparedPicture:
-    """A picture that is in the blob store, with what its file said."""
+    """A picture that is in the blob store, with what its file said.
+
+    Attributes
+    ----------
+    grey
+        The kept pixels.
+    vector
+        Shape ``(d,)``, float32, unit norm; None leaves it to a later run.
+
+    """
 
     picture: CasePicture
     content_sha256: str
     frame: PixelFrame
+    grey: GreyPicture
+    vector: Float32Array | None = None
 
     def __repr__(self) -> str:
         return "PreparedPicture(<redacted>)"
@@ -103,23 +115,24 @@ def prepare(
     view = source.view_position or frame.view_position
     grey = grey_picture(frame)
     check_pixels(grey)
-    rows, columns, png = _png_of(grey)
+    kept = kept_frame(grey).pixels
     picture = CasePicture(
         picture_id=picture_id,
-        blob_key=blobs.put(png),
-        rows=rows,
-        columns=columns,
+        blob_key=blobs.put(grey_png(grey)),
+        rows=grey.shape[0],
+        columns=grey.shape[1],
         view_group=ViewGroup.from_view_position(view),
-        perceptual_hash=perceptual_hash(frame.pixels),
+        perceptual_hash=perceptual_hash(kept),
         laterality=source.laterality or frame.laterality,
-        inner_hashes=inner_hashes(frame.pixels),
+        inner_hashes=inner_hashes(kept),
     )
-    return PreparedPicture(picture, sha256(content).hexdigest(), frame)
+    return PreparedPicture(picture, sha256(content).hexdigest(), frame, grey)
 
 
 def to_png(frame: PixelFrame) -> tuple[int, int, bytes]:
     """Return rows, columns and the PNG (8-bit grey, long side at most 1024 px)."""
-    return _png_of(grey_picture(frame))
+    grey = grey_picture(frame)
+    return grey.shape[0], grey.shape[1], grey_png(grey)
 
 
 def grey_picture(frame: PixelFrame) -> GreyPicture:
@@ -132,17 +145,16 @@ def grey_picture(frame: PixelFrame) -> GreyPicture:
     return np.asarray(image)
 
 
-def _png_of(grey: GreyPicture) -> tuple[int, int, bytes]:
-    stream = BytesIO()
-    Image.fromarray(grey).save(stream, format="PNG", compress_level=PNG_LEVEL)
-    return grey.shape[0], grey.shape[1], stream.getvalue()
+def kept_frame(grey: GreyPicture, *, content_sha256: str = "") -> PixelFrame:
+    """Return the frame of kept pixels, exactly as `from_png` returns it."""
+    pixels = grey.astype(np.float32) / np.float32(WHITE_8_BIT)
+    return PixelFrame(pixels=pixels, content_sha256=content_sha256)
 
 
 def from_png(png: bytes, *, content_sha256: str = "") -> PixelFrame:
     """Return the frame of a picture that `to_png` made; only for bytes of the blob store."""
     with Image.open(BytesIO(png), formats=("PNG",)) as image:
-        pixels = np.asarray(image.convert("L"), dtype=np.float32) / np.float32(WHITE_8_BIT)
-    return PixelFrame(pixels=pixels, content_sha256=content_sha256)
+        return kept_frame(np.asarray(image.convert("L")), content_sha256=content_sha256)
 
 
 def kept_thumbnail(blobs: BlobStore, picture: CasePicture) -> GreyThumbnail | None:

@@ -31,8 +31,9 @@ from cds.engine.deidentification import shipped_deidentifier
 from cds.engine.erasure import TOMBSTONE_FILE, library_erasure, training_note
 from cds.library.embedding_run import embed_missing
 from cds.library.erasure import NO_TRAINING, LibraryErasure
-from cds.library.import_run import ERASED, LibraryImport
+from cds.library.import_run import LibraryImport
 from cds.library.import_summary import ImportSummary
+from cds.library.picture_intake import ERASED
 from cds.library.source_case import SourceCase, SourcePicture
 from cds.settings import Settings
 from tests.builders.burned_in import a_smooth_picture

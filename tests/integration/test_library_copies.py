@@ -17,6 +17,7 @@ from cds.adapters.storage import initialise
 from cds.domain.query import CaseQuery
 from cds.domain.report import CaseReport
 from cds.engine import Engine, engine_from_settings
+from cds.engine.deidentification import shipped_deidentifier
 from cds.library.embedding_run import embed_missing
 from cds.library.import_run import LibraryImport
 from cds.library.source_case import SourceCase, SourcePicture
@@ -38,7 +39,9 @@ def copy_of(picture: Path, rng: np.random.Generator) -> bytes:
     box = (width * left, height * top, width * (1 - right), height * (1 - bottom))
     part = grey.crop(tuple(round(edge) for edge in box))
     scale = rng.uniform(SMALLEST, LARGEST)
-    small = part.resize((round(part.width * scale), round(part.height * scale)), Image.LANCZOS)
+    small = part.resize(
+        (round(part.width * scale), round(part.height * scale)), Image.Resampling.LANCZOS
+    )
     stream = BytesIO()
     small.save(stream, format="JPEG", quality=JPEG_QUALITY)
     return stream.getvalue()
@@ -69,6 +72,7 @@ def engine(tmp_path_factory: pytest.TempPathFactory, pictures: list[Path]) -> En
         blobs=storage.blobs,
         keys=storage.keys,
         reader=lambda content: frames_from_file(content, isolate=False),
+        deidentifier=shipped_deidentifier(storage.keys, writing_reviewed=True),
     ).run(
         (
             SourceCase(

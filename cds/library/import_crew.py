@@ -1,0 +1,74 @@
+"""How many files an import takes in at a time, and whether they get their vectors at once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from cds.library.catalogue import EmbeddingStore
+from cds.ports import ImageEmbedder
+
+
+@dataclass(frozen=True, slots=True)
+class EmbeddingOnEntry:
+    """What gives pictures their vectors while they are imported, and where these go."""
+
+    embedder: ImageEmbedder
+    embeddings: EmbeddingStore
+
+
+@dataclass(frozen=True, slots=True)
+class ImportCrew:
+    """Who takes files in.
+
+    Attributes
+    ----------
+    n_workers
+        How many files are taken in at a time; 1 does everything in the caller's thread. Decoding
+        has processes of its own; the rest of the work is done in threads, since numpy, zlib and the
+        encoder let go of the interpreter while they compute.
+    embedding
+        None leaves the vectors to a later run.
+
+    Raises
+    ------
+    ValueError
+        If there is no worker.
+
+    """
+
+    n_workers: int = 1
+    embedding: EmbeddingOnEntry | None = None
+
+    def __post_init__(self) -> None:
+        if self.n_workers < 1:
+            raise ValueError("an import needs a worker")
+
+    @contextmanager
+    def threads(self) -> Iterator[Executor]:
+        """Yield what takes files in; after an error nothing is left at work."""
+        pool = _AtOnce() if self.n_workers == 1 else _threads(self.n_workers)
+        try:
+            yield pool
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
+ALONE = ImportCrew()
+
+
+def _threads(n: int) -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(n, thread_name_prefix="import")
+
+
+class _AtOnce(Executor):
+    """Does what is submitted in the caller's thread; an error is raised there, not kept."""
+
+    def submit(self, call: Callable[..., Any], /, *args: Any, **named: Any) -> Future[Any]:  # noqa: ANN401  # as Executor has it
+        """Call at once."""
+        done: Future[Any] = Future()
+        done.set_result(call(*args, **named))
+        return done
