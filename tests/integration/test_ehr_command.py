@@ -181,7 +181,7 @@ def test_ehr_when_several_fields_are_wrong_names_all(capsys: pytest.CaptureFixtu
     ("text", "part"),
     [
         pytest.param('client_secret = "x"', "client_secret_file", id="secret-inside"),
-        pytest.param("nam = 'x'", "did you mean name?", id="misspelt"),
+        pytest.param("tim_zone = 'x'", "did you mean time_zone?", id="misspelt"),
         pytest.param("name = ", "is no TOML", id="no-toml"),
         pytest.param("client_secret_file = 'gone'", "gone cannot be read", id="no-secret"),
         pytest.param("client_secret_file = 'open'", "open can be read by others", id="mode"),
