@@ -111,6 +111,20 @@ def test_ehr_when_added_from_a_file_is_kept(state: Path, tmp_path: Path) -> None
     assert found.client_secret is not None
 
 
+def test_secrets_when_asked_for_come_from_the_terminal(
+    state: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    typed = {"Client secret (empty: none): ": "S3CRET-4711"}
+    monkeypatch.setattr("getpass.getpass", lambda prompt: typed.get(prompt, ""))
+    assert main(["ehr", "add", "a", *BASE, *FHIR, "--ask-secrets"]) == 0
+    assert "S3CRET-4711" not in capsys.readouterr().out
+    found = registered(state)
+    assert found is not None
+    assert found.client_secret is not None
+    assert found.client_secret.reveal() == "S3CRET-4711"
+    assert found.pacs_password is None
+
+
 def test_ehr_when_replaced_keeps_what_is_not_given(
     state: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -167,7 +181,7 @@ def test_ehr_when_several_fields_are_wrong_names_all(capsys: pytest.CaptureFixtu
     ("text", "part"),
     [
         pytest.param('client_secret = "x"', "client_secret_file", id="secret-inside"),
-        pytest.param("nam = 'x'", "did you mean name?", id="misspelt"),
+        pytest.param("tim_zone = 'x'", "did you mean time_zone?", id="misspelt"),
         pytest.param("name = ", "is no TOML", id="no-toml"),
         pytest.param("client_secret_file = 'gone'", "gone cannot be read", id="no-secret"),
         pytest.param("client_secret_file = 'open'", "open can be read by others", id="mode"),
