@@ -91,7 +91,7 @@ def test_real_film_at_half_its_size_shows_what_it_shows_whole(
 ) -> None:
     file = "dicom-test-files/J2KI/RG1_J2KI.dcm"
     halved = shown(file)
-    monkeypatch.setattr("cds.adapters.dicom_decoding.reduced_pixels", lambda *_: None)
+    monkeypatch.setattr("cds.adapters.dicom_stored_pixels.reduced_pixels", lambda *_: None)
     whole = shown(file)
     assert (halved.shape, whole.shape) == ((978, 921), (1955, 1841))
     box = Image.fromarray(whole).resize(halved.shape[::-1], Image.Resampling.BOX)
@@ -126,7 +126,7 @@ def test_every_compressed_grey_file_has_the_values_of_a_second_decoder(
         return np.zeros(samples.shape, np.float32)
 
     monkeypatch.setattr("cds.adapters.dicom_decoding.shown_from_stored", keep)
-    monkeypatch.setattr("cds.adapters.dicom_decoding.reduced_pixels", lambda *_: None)
+    monkeypatch.setattr("cds.adapters.dicom_stored_pixels.reduced_pixels", lambda *_: None)
     n_compared: Counter[str] = Counter()
     with _needed("metadata.csv").open(newline="", encoding="utf-8") as table:
         rows = [r for r in csv.DictReader(table) if r["photometric"].startswith("MONOCHROME")]
