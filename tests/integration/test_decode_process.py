@@ -53,6 +53,13 @@ def test_stack_when_its_key_slices_are_too_many_pixels_gives_the_middle_one(
     assert frame.attributes.frame_number == 11
 
 
+def test_object_that_claims_a_million_slices_is_no_stack(process: DecodeProcess) -> None:
+    content = a_dicom_instance(np.zeros((2, 1, 1), np.uint16), Modality="CT", NumberOfFrames=10**9)
+    with pytest.raises(CdsError) as caught:
+        process.decode("dicom", content, DEFAULT_LIMITS, timeout_s=None)
+    assert caught.value.reason == Reason.IMAGE_UNREADABLE
+
+
 def test_refusal_crosses_the_process_boundary(process: DecodeProcess) -> None:
     with pytest.raises(CdsError) as caught:
         process.decode("dicom", b"%PDF-1.7", DEFAULT_LIMITS, timeout_s=None)
