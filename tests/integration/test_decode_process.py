@@ -73,7 +73,9 @@ def test_child_serves_several_pictures(process: DecodeProcess) -> None:
     assert child_pid(process) == pid
 
 
-def test_child_that_dies_is_replaced(process: DecodeProcess) -> None:
+def test_child_that_dies_is_replaced_counted_and_logged(
+    process: DecodeProcess, caplog: pytest.LogCaptureFixture
+) -> None:
     process.decode("picture", a_picture_file(), DEFAULT_LIMITS, timeout_s=None)
     os.kill(child_pid(process), signal.SIGKILL)
     with pytest.raises(CdsError) as caught:
@@ -81,6 +83,8 @@ def test_child_that_dies_is_replaced(process: DecodeProcess) -> None:
     assert caught.value.reason == Reason.IMAGE_UNREADABLE
     (frame,) = process.decode("picture", a_picture_file(), DEFAULT_LIMITS, timeout_s=None)
     assert frame.pixels.shape == (12, 16)
+    assert process.n_lost == 1
+    assert [record.message for record in caplog.records] == ["decoding-process-lost"]
 
 
 def test_answer_that_nobody_took_never_becomes_the_next_pictures(
