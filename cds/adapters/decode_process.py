@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import logging
 import os
 import socket
 import subprocess
@@ -19,6 +20,8 @@ from cds.adapters.decode_wire import WireClosedError, receive_message, send_mess
 from cds.adapters.dicom_attributes import DecodedFrame, FrameAttributes
 from cds.adapters.dicom_decoding import UNREADABLE, DecodeLimits
 from cds.domain.errors import CdsError, Reason
+
+log = logging.getLogger(__name__)
 
 START_S = 15.0  # importing numpy, pydicom and imagecodecs on a busy machine
 BYTES_PER_PIXEL = 4
@@ -175,6 +178,7 @@ class DecodeProcess:
 
     def _replace(self) -> None:
         self.n_lost += 1
+        log.warning("decoding-process-lost", extra={"n_lost": self.n_lost})
         self._stop()
         self._started()
 

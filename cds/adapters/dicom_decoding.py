@@ -6,26 +6,20 @@ import logging
 import struct
 import warnings
 import zlib
-from copy import copy
 from dataclasses import dataclass, replace
 from io import BytesIO
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pydicom
 from pydicom import uid
-from pydicom.encaps import get_frame
 from pydicom.errors import BytesLengthException, InvalidDicomError
-from pydicom.pixels.processing import apply_color_lut
-from pydicom.pixels.utils import pixel_array
 
 from cds.adapters.dicom_attributes import DecodedFrame, FrameAttributes, attributes_of
-from cds.adapters.dicom_code_streams import check_code_stream
-from cds.adapters.dicom_codecs import TRANSFER_SYNTAXES as CODE_STREAMS
-from cds.adapters.dicom_codecs import register, sign_extended
+from cds.adapters.dicom_codecs import register
 from cds.adapters.dicom_frames import compared_frames
-from cds.adapters.dicom_jpeg2000 import reduced_pixels
 from cds.adapters.dicom_pixels import luminance, shown_from_stored
+from cds.adapters.dicom_stored_pixels import stored_pixels
 from cds.domain.errors import CdsError, Reason
 
 if TYPE_CHECKING:
@@ -39,17 +33,8 @@ OWN_MANUFACTURER = "precedent"  # results of ours are never read back (CLINICAL 
 
 # Objects with pixel data that are no picture of a patient's body.
 NOT_PICTURES = frozenset({"SEG", "RTDOSE", "RTSTRUCT", "RTPLAN", "PR", "KO", "SR", "DOC", "REG"})
-_NATIVE = frozenset(
-    {
-        uid.ImplicitVRLittleEndian,
-        uid.ExplicitVRLittleEndian,
-        uid.DeflatedExplicitVRLittleEndian,
-        uid.ExplicitVRBigEndian,
-    }
-)
 # Retired kinds of JPEG whose code streams say themselves how they are to be read.
 _RETIRED_JPEG = frozenset({"1.2.840.10008.1.2.4.53", "1.2.840.10008.1.2.4.55"})
-_DEFLATED_FRAME = "1.2.840.10008.1.2.8.1"
 PIXEL_KEYWORDS = ("PixelData", "FloatPixelData", "DoubleFloatPixelData")
 # What pydicom, numpy, zlib and the codecs raise on bytes that break the Standard.
 BROKEN = (
@@ -165,7 +150,7 @@ def _as_shown(
 
 
 def _shown(dataset: pydicom.Dataset, frame_index: int) -> NDArray[np.float32]:
-    stored = _stored_pixels(dataset, frame_index)
+    stored = stored_pixels(dataset, frame_index)
     if stored.ndim == 2:
         return shown_from_stored(stored, dataset, frame_index)
     if stored.ndim != 3:
@@ -249,51 +234,6 @@ def _checked_frames(dataset: pydicom.Dataset, limits: DecodeLimits) -> int:
     if rows * columns > limits.max_frame_px or rows * columns * n_frames > limits.max_volume_px:
         raise CdsError(Reason.IMAGE_UNREADABLE, "The picture has more pixels than the limit.")
     return n_frames
-
-
-def _stored_pixels(dataset: pydicom.Dataset, frame_index: int) -> NDArray[Any]:
-    if "PixelData" in dataset and dataset.file_meta.TransferSyntaxUID in CODE_STREAMS:
-        check_code_stream(dataset, frame_index)
-    reduced = reduced_pixels(dataset, frame_index)
-    if reduced is not None:
-        return reduced
-    if dataset.file_meta.TransferSyntaxUID == _DEFLATED_FRAME:
-        dataset, frame_index = _one_native_frame(dataset, frame_index), 0
-    samples = np.asarray(pixel_array(dataset, index=frame_index))
-    if samples.dtype.kind == "f":
-        return np.nan_to_num(samples.astype(np.float32))
-    photometric = dataset.get("PhotometricInterpretation")
-    if photometric == "PALETTE COLOR":
-        return np.asarray(apply_color_lut(samples, dataset))
-    if samples.ndim == 2 and dataset.file_meta.TransferSyntaxUID in _NATIVE:
-        return _without_unused_bits(samples, dataset)
-    return samples
-
-
-def _one_native_frame(dataset: pydicom.Dataset, frame_index: int) -> pydicom.Dataset:
-    """Return the object with one frame of a deflated-frame object, inflated (PS3.5 A.4.13)."""
-    n_frames = int(dataset.get("NumberOfFrames") or 1)
-    packed = get_frame(dataset.PixelData, frame_index, number_of_frames=n_frames)
-    n_samples = int(dataset.Rows) * int(dataset.Columns) * int(dataset.SamplesPerPixel)
-    n_bytes = -(-n_samples * int(dataset.BitsAllocated) // 8)
-    frame = zlib.decompressobj(-zlib.MAX_WBITS).decompress(packed, n_bytes)
-    native = copy(dataset)
-    native.file_meta = copy(dataset.file_meta)
-    native.file_meta.TransferSyntaxUID = uid.ExplicitVRLittleEndian
-    native.NumberOfFrames = 1
-    native.PixelData = frame + b"\0" * (len(frame) % 2)
-    native["PixelData"].is_undefined_length = False
-    return native
-
-
-def _without_unused_bits(samples: NDArray[Any], dataset: pydicom.Dataset) -> NDArray[Any]:
-    """Drop what older devices keep above the High Bit, for example overlay planes."""
-    bits_stored, bits_allocated = int(dataset.BitsStored), int(dataset.BitsAllocated)
-    if not 1 < bits_stored < bits_allocated or samples.dtype.kind not in "iu":
-        return samples
-    if int(dataset.get("PixelRepresentation") or 0) == 1:
-        return sign_extended(samples, bits_stored)
-    return samples & ((1 << bits_stored) - 1)
 
 
 def _unsupported(why: str) -> CdsError:

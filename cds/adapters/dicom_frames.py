@@ -10,6 +10,7 @@ from cds.domain.key_slices import SLICED, SlicePlace, SliceRecord, key_slices
 if TYPE_CHECKING:
     from pydicom import Dataset
 
+MAX_STACK_FRAMES = 20_000  # more is a lie or a film of time; its middle frame is taken
 FramePlace = tuple[int, SlicePlace | None]  # 0-based frame index, and its place in the stack
 
 
@@ -26,11 +27,12 @@ def compared_frames(dataset: Dataset, n_frames: int) -> tuple[FramePlace, ...]:
     Returns
     -------
     tuple
-        The key slices of a stack of CT or MR slices; else the middle frame, without a place.
+        The key slices of a stack of CT or MR slices; else, and of more than 20,000 frames, the
+        middle frame without a place.
 
     """
     modality = str(dataset.get("Modality") or "").strip().upper()
-    if n_frames == 1 or modality not in SLICED:
+    if n_frames == 1 or modality not in SLICED or n_frames > MAX_STACK_FRAMES:
         return ((n_frames // 2, None),)
     records = [
         SliceRecord(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,8 +16,10 @@ MAX_KEY_SLICES = 5
 CENTRAL_SHARE = 0.6
 # Two slices lie in one plane direction if row and column directions differ by less than 5 degrees.
 SAME_DIRECTION = math.cos(math.radians(5.0))
+MAX_DIRECTIONS = 64  # slices of further directions are left out: no series of a hospital has them
 # Below, the slices are one place at several times, not a stack.
 MIN_EXTENT_MM = 0.1
+MAX_POSITION_MM = 1e6  # no scanner measures a kilometre from its middle
 BY_POSITION = "slice position"
 BY_NUMBER = "instance number"
 
@@ -169,30 +172,42 @@ def _is_placed(record: SliceRecord) -> bool:
     return (
         position is not None
         and len(position) == 3
-        and all(map(math.isfinite, position))
-        and unit_normal(record.orientation) is not None
+        and all(abs(along) <= MAX_POSITION_MM for along in position)  # false for what is no number
+        and _is_plane(record.orientation)
     )
+
+
+@lru_cache(maxsize=256)  # a series has one orientation, or a few
+def _is_plane(orientation: Vector | None) -> bool:
+    return unit_normal(orientation) is not None
 
 
 def _commonest_orientation(placed: Sequence[SliceRecord]) -> list[SliceRecord]:
-    groups: list[list[SliceRecord]] = []
+    """Return the largest group of one direction; of equally large ones the first by number."""
+    references: list[Float64Array] = []
+    groups: dict[int, list[SliceRecord]] = {}
+    known: dict[Vector, int | None] = {}
     for record in placed:
-        for group in groups:
-            if _is_parallel(group[0].orientation, record.orientation):
-                group.append(record)
-                break
-        else:
-            groups.append([record])
-    return max(groups, key=len)  # of equally common ones the first by instance number
+        orientation = record.orientation or ()
+        if orientation not in known:
+            known[orientation] = _direction_among(references, orientation)
+        number = known[orientation]
+        if number is not None:
+            groups.setdefault(number, []).append(record)
+    return max(groups.values(), key=len)
 
 
-def _is_parallel(one: Vector | None, other: Vector | None) -> bool:
-    a, b = np.asarray(one, float), np.asarray(other, float)
-    return all(
-        float(a[part] @ b[part]) / float(np.linalg.norm(a[part]) * np.linalg.norm(b[part]))
-        >= SAME_DIRECTION
-        for part in (slice(0, 3), slice(3, 6))
-    )
+def _direction_among(references: list[Float64Array], orientation: Vector) -> int | None:
+    """Return which reference is parallel, a new one if none is; None beyond the last allowed."""
+    pair = np.asarray(orientation, dtype=np.float64).reshape(2, 3)
+    pair = pair / np.linalg.norm(pair, axis=1, keepdims=True)
+    for number, reference in enumerate(references):
+        if ((pair * reference).sum(axis=1) >= SAME_DIRECTION).all():
+            return number
+    if len(references) == MAX_DIRECTIONS:
+        return None
+    references.append(pair)
+    return len(references) - 1
 
 
 def _numbers(slices: Sequence[SliceRecord], ordered: Sequence[SliceRecord]) -> list[int]:

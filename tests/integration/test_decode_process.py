@@ -53,6 +53,13 @@ def test_stack_when_its_key_slices_are_too_many_pixels_gives_the_middle_one(
     assert frame.attributes.frame_number == 11
 
 
+def test_object_that_claims_a_million_slices_is_no_stack(process: DecodeProcess) -> None:
+    content = a_dicom_instance(np.zeros((2, 1, 1), np.uint16), Modality="CT", NumberOfFrames=10**9)
+    with pytest.raises(CdsError) as caught:
+        process.decode("dicom", content, DEFAULT_LIMITS, timeout_s=None)
+    assert caught.value.reason == Reason.IMAGE_UNREADABLE
+
+
 def test_refusal_crosses_the_process_boundary(process: DecodeProcess) -> None:
     with pytest.raises(CdsError) as caught:
         process.decode("dicom", b"%PDF-1.7", DEFAULT_LIMITS, timeout_s=None)
@@ -66,7 +73,9 @@ def test_child_serves_several_pictures(process: DecodeProcess) -> None:
     assert child_pid(process) == pid
 
 
-def test_child_that_dies_is_replaced(process: DecodeProcess) -> None:
+def test_child_that_dies_is_replaced_counted_and_logged(
+    process: DecodeProcess, caplog: pytest.LogCaptureFixture
+) -> None:
     process.decode("picture", a_picture_file(), DEFAULT_LIMITS, timeout_s=None)
     os.kill(child_pid(process), signal.SIGKILL)
     with pytest.raises(CdsError) as caught:
@@ -74,6 +83,8 @@ def test_child_that_dies_is_replaced(process: DecodeProcess) -> None:
     assert caught.value.reason == Reason.IMAGE_UNREADABLE
     (frame,) = process.decode("picture", a_picture_file(), DEFAULT_LIMITS, timeout_s=None)
     assert frame.pixels.shape == (12, 16)
+    assert process.n_lost == 1
+    assert [record.message for record in caplog.records] == ["decoding-process-lost"]
 
 
 def test_answer_that_nobody_took_never_becomes_the_next_pictures(

@@ -19,7 +19,9 @@ from PIL import Image
 from pydicom.pixels.utils import pixel_array
 
 from cds.adapters.dicom_decoding import DEFAULT_LIMITS, decoded_frame
+from cds.domain.errors import CdsError
 from cds.domain.perceptual_hash import hamming_distance, perceptual_hash
+from deploy.dicom_table import PAGE
 
 FOLDER = Path(os.environ.get("PRECEDENT_SHARED", "../shared")) / "data" / "dicom"
 DCMTK = {"JPEG-LS": "dcmdjpls", "RLE": "dcmdrle", "JPEG": "dcmdjpeg"}
@@ -91,7 +93,7 @@ def test_real_film_at_half_its_size_shows_what_it_shows_whole(
 ) -> None:
     file = "dicom-test-files/J2KI/RG1_J2KI.dcm"
     halved = shown(file)
-    monkeypatch.setattr("cds.adapters.dicom_decoding.reduced_pixels", lambda *_: None)
+    monkeypatch.setattr("cds.adapters.dicom_stored_pixels.reduced_pixels", lambda *_: None)
     whole = shown(file)
     assert (halved.shape, whole.shape) == ((978, 921), (1955, 1841))
     box = Image.fromarray(whole).resize(halved.shape[::-1], Image.Resampling.BOX)
@@ -126,17 +128,19 @@ def test_every_compressed_grey_file_has_the_values_of_a_second_decoder(
         return np.zeros(samples.shape, np.float32)
 
     monkeypatch.setattr("cds.adapters.dicom_decoding.shown_from_stored", keep)
-    monkeypatch.setattr("cds.adapters.dicom_decoding.reduced_pixels", lambda *_: None)
+    monkeypatch.setattr("cds.adapters.dicom_stored_pixels.reduced_pixels", lambda *_: None)
     n_compared: Counter[str] = Counter()
+    page = PAGE.read_text(encoding="utf-8")
     with _needed("metadata.csv").open(newline="", encoding="utf-8") as table:
         rows = [r for r in csv.DictReader(table) if r["photometric"].startswith("MONOCHROME")]
     for row in rows:
-        if not row["transfer_syntax"].startswith(("JPEG", "RLE")):
+        is_compressed = row["transfer_syntax"].startswith(("JPEG", "RLE"))
+        if not is_compressed or f"| {row['file']} |" not in page:
             continue
         stored.clear()
         try:
             decoded_frame((FOLDER / row["file"]).read_bytes(), DEFAULT_LIMITS)
-        except Exception:  # noqa: BLE001  # refused: another test says which may be
+        except CdsError:  # another test says which may be refused
             continue
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")

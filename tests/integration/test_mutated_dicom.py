@@ -15,15 +15,26 @@ import pytest
 
 from cds.adapters.decode_pool import DecodePool
 from cds.adapters.dicom_decoding import NOT_PICTURES
-from cds.adapters.dicom_files import frames_from_dicom
+from cds.adapters.dicom_files import frames_from_dicom, frames_from_file
 from cds.domain.errors import CdsError, Reason
 from cds.domain.pixels import PixelFrame
 from cds.library.picture_preparation import read_frame
-from tests.builders.dicom import a_dicom_instance
-from tests.builders.mutations import MUTATIONS, mutated, synthetic_seeds
+from tests.builders.dicom import a_dicom_instance, a_picture_file, a_ramp
+from tests.builders.mutations import (
+    MUTATIONS,
+    bit_flips,
+    header_flips,
+    insertion,
+    mutated,
+    repeated_part,
+    synthetic_seeds,
+    truncation,
+)
 
 FOLDER = Path(os.environ.get("PRECEDENT_SHARED", "../shared")) / "data" / "dicom"
 N_OBJECTS = 10_000
+N_PICTURES = 2_000
+PICTURE_MUTATIONS = (bit_flips, header_flips, truncation, insertion, repeated_part)
 N_CHILDREN = 2
 MAX_SEED_BYTES = 40_000
 # Measured: the parent grows by about 40 MB, the largest child reaches about 280 MB.
@@ -93,6 +104,23 @@ class Fuzzing:
         if number % SAMPLED_EVERY == 0:
             self._sample()
 
+    def one_picture(self, number: int) -> None:
+        """Send a damaged JPEG or PNG file, told apart by its first bytes as everywhere."""
+        rng = np.random.default_rng(number)
+        content = self._seeds[number % len(self._seeds)]
+        for _ in range(int(rng.integers(1, 4))):
+            content = PICTURE_MUTATIONS[int(rng.integers(len(PICTURE_MUTATIONS)))](content, rng)
+            content = content or b"\0"
+        try:
+            frames_from_file(content, decoding=self._pool)
+            self.seen.outcomes["decoded"] += 1
+        except CdsError as error:
+            self.seen.outcomes[error.reason.value] += 1
+        except Exception as error:  # noqa: BLE001  # that is what the test looks for
+            self.seen.unexpected.append(f"{number}: {error!r}")
+        if number % SAMPLED_EVERY == 0:
+            self._sample()
+
     def _prepare(self, content: bytes, frames: tuple[PixelFrame, ...]) -> None:
         try:
             read_frame(content, lambda _: frames)
@@ -137,3 +165,26 @@ def test_mutated_objects_are_decoded_or_refused_in_words_within_bounded_memory(
     assert os.getpid() == pid
     assert len(pool.child_pids) == N_CHILDREN
     assert frames_from_dicom(a_dicom_instance(), decoding=pool)[0].pixels.shape == (12, 16)
+
+
+def test_mutated_jpeg_and_png_files_are_decoded_or_refused_within_bounded_memory(
+    pool: DecodePool,
+) -> None:
+    colour = np.repeat(a_ramp(48, 40, bits=8).astype(np.uint8)[..., np.newaxis], 3, axis=2)
+    seeds = [
+        a_picture_file(colour, kind="PNG"),
+        a_picture_file(a_ramp(48, 40, bits=16)),
+        a_picture_file(colour, kind="JPEG"),
+        a_picture_file(colour[..., 0], kind="JPEG", progressive=True),
+    ]
+    fuzzing = Fuzzing(pool, seeds)
+    before_mb = memory_mb("self", "VmRSS")
+    with ThreadPoolExecutor(N_CHILDREN) as threads:
+        list(threads.map(fuzzing.one_picture, range(N_PICTURES)))
+    seen = fuzzing.seen
+    assert seen.unexpected == []
+    assert seen.outcomes.total() == N_PICTURES
+    assert seen.outcomes["decoded"] > N_PICTURES // 20
+    assert seen.outcomes[Reason.IMAGE_UNREADABLE] > N_PICTURES // 20
+    assert seen.parent_mb - before_mb < MAX_PARENT_GROWTH_MB
+    assert seen.child_mb < MAX_CHILD_MB

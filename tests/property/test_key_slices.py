@@ -132,6 +132,26 @@ def test_mixed_orientations_give_the_commonest() -> None:
     assert {key[0] for key in keys([*planning, *axial])} == {"k"}
 
 
+def test_series_of_a_thousand_directions_is_bounded_and_still_gives_slices() -> None:
+    fan = [
+        SliceRecord(
+            f"k{i}",
+            i,
+            (0.0, 0.0, float(i)),
+            (math.cos(i), math.sin(i), 0.0, -math.sin(i), math.cos(i), 0.0),
+        )
+        for i in range(1, 1001)
+    ]
+    assert key_slices(fan)[0].place.n_slices == 1000
+    twisted = [
+        SliceRecord(
+            f"k{i}", i, (0.0, 0.0, float(i)), (1.0, 0.0, 0.0, 0.0, math.cos(i), math.sin(i))
+        )
+        for i in range(1, 1001)
+    ]
+    assert 1 <= len(key_slices(twisted)) <= MAX_KEY_SLICES
+
+
 def test_several_times_at_one_place_are_ordered_by_number() -> None:
     cine = [SliceRecord(f"k{i}", i, (0.0, 0.0, 5.0), AXIAL) for i in range(1, 10)]
     chosen = key_slices(cine)
