@@ -126,6 +126,21 @@ class IndexUpkeep:
                 return present
             return self._built(kept)
 
+    def withdraw(self) -> None:
+        """Remove every generation and the whole log, after the last case was erased.
+
+        Raises
+        ------
+        CdsError
+            INDEX_UNAVAILABLE if another process builds for too long; STORAGE_UNAVAILABLE if the
+            database does not answer.
+
+        """
+        with self._parts.lock.held():
+            head = self._log.head()
+            self._parts.generations.withdraw()
+            self._log.prune(head.sequence)
+
     def present(self) -> IndexPassport | None:
         """Return the passport of the present generation if it is sound and complete, else None."""
         try:
