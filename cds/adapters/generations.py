@@ -106,15 +106,6 @@ class GenerationFolder:
         for path in others[kept - 1 :]:
             shutil.rmtree(path, ignore_errors=True)
 
-    def withdraw(self) -> None:
-        """Remove every generation: there is no library any more."""
-        self._sweep()
-        (self._folder / CURRENT).unlink(missing_ok=True)
-        for path in self._folder.iterdir():
-            if path.is_dir():
-                shutil.rmtree(path, ignore_errors=True)
-        _sync_folder(self._folder)
-
     def current_id(self) -> str | None:
         """Return the id of the current generation, or None before the first."""
         try:

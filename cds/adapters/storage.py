@@ -70,6 +70,7 @@ class Storage:
     results: SqlResultStore
     registrations: SqlRegistrations
     audit: SqlAuditTrail
+    rows: CaseRows
 
     def check_database(self) -> None:
         """Ask the database something cheap.
@@ -152,6 +153,7 @@ def storage_over(settings: StorageSettings, engine: Engine, ring: KeyRing, clock
         results=SqlResultStore(engine, cipher, keys),
         registrations=SqlRegistrations(engine, cipher, clock),
         audit=SqlAuditTrail(engine, clock),
+        rows=rows,
     )
 
 

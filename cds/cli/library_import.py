@@ -34,6 +34,11 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     )
     parser.add_argument("--limit", type=int, help="read this many rows at most")
     parser.add_argument("--every-modality", action="store_true", help="also rows that are no X-ray")
+    parser.add_argument(
+        "--writing-reviewed",
+        action="store_true",
+        help="a person has checked that the writing on these pictures names nobody",
+    )
     parser.add_argument("--no-index", action="store_true", help="do not embed, build no index")
     parser.add_argument("--json", action="store_true", help="print the summary as JSON")
     parser.set_defaults(run=run)
@@ -63,6 +68,10 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _import(arguments: argparse.Namespace, storage: Storage, console: Console) -> ImportSummary:
+    from cds.engine.deidentification import (
+        shipped_deidentifier,
+    )  # loads onnxruntime: only if needed
+
     source = open_source(
         SourceRequest(
             folder=arguments.path,
@@ -81,6 +90,9 @@ def _import(arguments: argparse.Namespace, storage: Storage, console: Console) -
         blobs=storage.blobs,
         keys=storage.keys,
         reader=frames_from_file,
+        deidentifier=shipped_deidentifier(
+            storage.keys, writing_reviewed=arguments.writing_reviewed
+        ),
     )
     with Steps(console, "Importing") as steps:
         return library_import.run(
@@ -104,6 +116,8 @@ def print_summary(summary: ImportSummary, console: Console) -> None:
         console.print(f"The same picture again: {summary.n_duplicates}.")
     _print_counts("Quarantined", summary.quarantined, console)
     _print_counts("Values set aside", summary.set_aside, console)
+    for title in ("attributes", "counts"):
+        _print_counts(f"De-identified, {title}", summary.deidentification.get(title, {}), console)
     console.print(
         f"The library now holds {summary.n_cases_in_library} cases of "
         f"{summary.n_patients_in_library} patients."

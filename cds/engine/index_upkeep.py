@@ -126,8 +126,11 @@ class IndexUpkeep:
                 return present
             return self._built(kept)
 
-    def withdraw(self) -> None:
-        """Remove every generation and the whole log, after the last case was erased.
+    def forget_changes(self) -> None:
+        """Forget the log up to the present generation, or all of it where there is none.
+
+        After an erasure, so that nothing names the case any more. A reader of an older generation
+        takes the present one at its next query.
 
         Raises
         ------
@@ -138,8 +141,9 @@ class IndexUpkeep:
         """
         with self._parts.lock.held():
             head = self._log.head()
-            self._parts.generations.withdraw()
-            self._log.prune(head.sequence)
+            present = self._parts.generations.current_id()
+            base = None if present is None else self._log.base_of(present)
+            self._log.prune(head.sequence if base is None else base)
 
     def present(self) -> IndexPassport | None:
         """Return the passport of the present generation if it is sound and complete, else None."""

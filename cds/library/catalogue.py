@@ -53,7 +53,8 @@ class CaseCatalogue(Protocol):
         Returns
         -------
         bool
-            False if the study or one of the pictures is already there: nothing was added.
+            False if the study or one of the pictures is already there, or the patient or one of
+            the files was erased: nothing was added.
 
         """
         ...
@@ -62,6 +63,10 @@ class CaseCatalogue(Protocol):
         self, case_id: str, pictures: Sequence[CasePicture], content_sha256: Sequence[str]
     ) -> bool:
         """Add further pictures to a case; False if it is absent or has one already."""
+        ...
+
+    def is_erased(self, patient_key: str, content_sha256: str) -> bool:
+        """Tell whether the patient or this very file was erased and must not come back."""
         ...
 
     def reject(self, run_id: str, *, collection: str, file: str, reason: str) -> None:

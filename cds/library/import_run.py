@@ -6,13 +6,17 @@ import uuid
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, Protocol
 
 from cds.domain.case import LibraryCase, ViewGroup
 from cds.domain.errors import CdsError, Reason
+from cds.domain.pixels import PixelFrame
 from cds.library.catalogue import CaseCatalogue
+from cds.library.deidentification import Deidentifier
+from cds.library.deidentification_report import DeidentificationReport
 from cds.library.picture_preparation import (
     MAX_FILE_BYTES,
     TOO_LARGE,
@@ -26,6 +30,7 @@ from cds.ports import BlobStore, IdentityKeys
 
 ID_LENGTH = 24  # hex digits of a keyed hash: 96 bits
 MAX_REASON_LENGTH = 200
+ERASED = "the patient was erased from the library or has objected"
 UNREADABLE_FILE = "the file cannot be opened"
 
 
@@ -54,6 +59,8 @@ class ImportSummary:
         Reason -> files or rows set apart in this run.
     set_aside
         ``field: reason`` -> values that were read but not used.
+    deidentification
+        What was removed, replaced and set apart (`DeidentificationReport.to_json`).
     n_cases_in_library, n_patients_in_library
         Afterwards.
 
@@ -69,6 +76,7 @@ class ImportSummary:
     n_duplicates: int = 0
     quarantined: Mapping[str, int] = field(default_factory=dict)
     set_aside: Mapping[str, int] = field(default_factory=dict)
+    deidentification: Mapping[str, Any] = field(default_factory=dict)
     n_cases_in_library: int = 0
     n_patients_in_library: int = 0
 
@@ -94,6 +102,8 @@ class LibraryImport:
         Where cases, pictures and keyed identities go.
     reader
         Decodes DICOM, JPEG and PNG files.
+    deidentifier
+        What everything passes before it is kept.
 
     """
 
@@ -104,11 +114,13 @@ class LibraryImport:
         blobs: BlobStore,
         keys: IdentityKeys,
         reader: PictureReader,
+        deidentifier: Deidentifier,
     ) -> None:
         self._catalogue = catalogue
         self._blobs = blobs
         self._keys = keys
         self._reader = reader
+        self._deidentifier = deidentifier
 
     def run(
         self,
@@ -141,7 +153,7 @@ class LibraryImport:
             pictures goes to the quarantine instead.
 
         """
-        run = _Run(str(uuid.uuid4()), collection)
+        run = _Run(str(uuid.uuid4()), collection, self._deidentifier.new_report())
         self._catalogue.start_run(run.run_id, collection=collection, source_kind=source_kind)
         for n_done, row in enumerate(rows, start=1):
             self._import_row(row, run)
@@ -167,7 +179,7 @@ class LibraryImport:
         prepared = [p for p in (self._picture(row, s, run) for s in row.pictures) if p is not None]
         if not prepared:
             return
-        case = self._case(row, prepared)
+        case = self._case(row, prepared, run)
         if case is None:
             self._reject(run, row.row_name, NO_PATIENT)
             return
@@ -189,13 +201,30 @@ class LibraryImport:
         if self._catalogue.has_file(content_sha256):
             run.count["already"] += 1
             return None
-        picture_id = self._opaque_id("picture", row.collection, content_sha256)
+        return self._prepared(row, source, content, run)
+
+    def _prepared(
+        self, row: SourceCase, source: SourcePicture, content: bytes, run: _Run
+    ) -> PreparedPicture | None:
+        """Decode, de-identify and store one file; None if it was set apart."""
+        content_sha256 = sha256(content).hexdigest()
         try:
             frame = read_frame(content, self._reader)
+            subject = _subject(row, frame) or (row.collection, content_sha256)
+            if self._catalogue.is_erased(self._keys.patient_key(*subject), content_sha256):
+                run.quarantined[ERASED] += 1  # counted only: its name may be the patient's
+                return None
+            return prepare(
+                content,
+                self._deidentifier.frame(content, frame, subject, run.deidentification),
+                source,
+                blobs=self._blobs,
+                picture_id=self._opaque_id("picture", row.collection, content_sha256),
+                check_pixels=partial(self._deidentifier.check_pixels, run.deidentification),
+            )
         except CdsError as error:
             self._reject(run, source.name, error.sentence)
             return None
-        return prepare(content, frame, source, blobs=self._blobs, picture_id=picture_id)
 
     def _content(self, file: Path, name: str, run: _Run) -> bytes | None:
         try:
@@ -207,22 +236,21 @@ class LibraryImport:
             self._reject(run, name, UNREADABLE_FILE)
             return None
 
-    def _case(self, row: SourceCase, prepared: list[PreparedPicture]) -> LibraryCase | None:
+    def _case(
+        self, row: SourceCase, prepared: list[PreparedPicture], run: _Run
+    ) -> LibraryCase | None:
         """Return the case; None if neither the row nor its pictures say whose it is."""
         frame = prepared[0].frame
-        identity = frame.identity
-        patient = row.patient_value or identity.patient_id_value
-        if not patient:
+        subject = _subject(row, frame)
+        if subject is None:
             return None
-        namespace = row.patient_namespace
-        if row.patient_value is None and identity.issuer:
-            namespace = identity.issuer
+        identity = frame.identity
         study_uid = row.study_instance_uid or identity.study_instance_uid
         study_key = self._keys.study_key(study_uid or f"{row.collection}\n{row.study_name}")
         return LibraryCase(
             case_id=self._opaque_id("case", row.collection, study_key),
             collection=row.collection,
-            patient_key=self._keys.patient_key(namespace, patient),
+            patient_key=self._keys.patient_key(*subject),
             study_key=study_key,
             modality=row.modality or frame.modality,
             body_part=row.body_part or frame.body_part,
@@ -237,7 +265,7 @@ class LibraryImport:
             history=row.history,
             outcomes=row.outcomes,
             states_at_film=row.states_at_film,
-            report_text=row.report_text,
+            report_text=self._deidentifier.report_text(row, run.deidentification),
             licence=row.licence,
             pictures=tuple(p.picture for p in prepared),
         )
@@ -277,12 +305,24 @@ class LibraryImport:
         return self._keys.study_key(f"{kind}\n{collection}\n{value}")[:ID_LENGTH]
 
 
+def _subject(row: SourceCase, frame: PixelFrame) -> tuple[str, str] | None:
+    """Return whose number it is and the number; None if neither row nor picture says."""
+    identity = frame.identity
+    patient = row.patient_value or identity.patient_id_value
+    if not patient:
+        return None
+    if row.patient_value is None and identity.issuer:
+        return identity.issuer, patient
+    return row.patient_namespace, patient
+
+
 @dataclass(slots=True)
 class _Run:
     """What has happened so far."""
 
     run_id: str
     collection: str
+    deidentification: DeidentificationReport
     count: Counter[str] = field(default_factory=Counter)
     quarantined: Counter[str] = field(default_factory=Counter)
     set_aside: Counter[str] = field(default_factory=Counter)
@@ -294,7 +334,11 @@ class _Run:
         return self.quarantined.total()
 
     def counts_for_record(self) -> dict[str, int]:
-        return {**self.count, "quarantined": self.n_quarantined}
+        return {
+            **self.count,
+            "quarantined": self.n_quarantined,
+            **self.deidentification.flat_counts(),
+        }
 
     def summary(
         self, source_kind: str, *, n_cases_in_library: int, n_patients_in_library: int
@@ -310,6 +354,7 @@ class _Run:
             n_duplicates=self.count["duplicates"],
             quarantined=dict(self.quarantined.most_common()),
             set_aside=dict(self.set_aside.most_common()),
+            deidentification=self.deidentification.to_json(),
             n_cases_in_library=n_cases_in_library,
             n_patients_in_library=n_patients_in_library,
         )

@@ -79,7 +79,7 @@ def test_tables_when_they_bear_patients_name_their_ehr() -> None:
     tables = Table.metadata.tables
     assert {t.name for t in tables.values() if "ehr_id" in t.columns} == PATIENT_BEARING
     named = {t.name for t in tables.values() if "owner_ehr_id" in t.columns}
-    assert named == {*LIBRARY, "import_run"}
+    assert named == {*LIBRARY, "import_run", "erasure", "erasure_tombstone"}
 
 
 def test_sqlite_when_opened_waits_writes_ahead_and_checks_references(sqlite: Engine) -> None:

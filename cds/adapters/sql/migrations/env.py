@@ -4,7 +4,11 @@ from __future__ import annotations
 
 from alembic import context
 
-from cds.adapters.sql import change_models, door_models  # noqa: F401  # register their tables
+from cds.adapters.sql import (  # noqa: F401  # register their tables
+    change_models,
+    door_models,
+    erasure_models,
+)
 from cds.adapters.sql.models import Table
 
 context.configure(
