@@ -16,14 +16,12 @@ from cds.adapters.case_library import IndexedCaseLibrary
 from cds.adapters.dicom_files import frames_from_file, start_decoding_process
 from cds.adapters.egress import EgressClients
 from cds.adapters.ehr_peers import EhrHttp, EhrPeers, TokenClaims
-from cds.adapters.generations import GenerationFolder
 from cds.adapters.hook_calls import SqlHookCalls
 from cds.adapters.seen_tokens import SqlSeenTokens
 from cds.adapters.smart_configuration import SmartConfiguration
 from cds.adapters.smart_sessions import SqlSessionStore
 from cds.adapters.sql.engine import limit_waits
 from cds.adapters.storage import Storage, SystemClock, open_storage
-from cds.adapters.writer_lock import WriterLock
 from cds.analysis import AnalysisDefaults, AnalysisPorts, Analyst, HookAnalysis
 from cds.domain.errors import CdsError, Reason
 from cds.domain.generation import IndexPassport
@@ -35,7 +33,7 @@ from cds.domain.report import CaseReport
 from cds.domain.secrecy import SecretText
 from cds.domain.study import StudyRef
 from cds.domain.uploaded import UploadedPicture, query_of_upload
-from cds.engine.index_upkeep import INDEX_FOLDER, IndexParts, IndexUpkeep
+from cds.engine.index_upkeep import INDEX_FOLDER, IndexUpkeep, library_with_upkeep
 from cds.library.index_building import EncoderIdentity
 from cds.library.picture_preparation import to_png
 from cds.pipeline import Tools
@@ -311,26 +309,13 @@ def engine_from_settings(settings: Settings, *, clock: Clock | None = None) -> E
     storage = open_storage(settings, clock)
     embedder = OnnxImageEmbedder.from_folder(settings.encoder_dir or shipped_encoder())
     features = CataloguePatientFeatures()
-    generations = GenerationFolder(generation_folder(settings))
-    library = IndexedCaseLibrary(
-        generations,
-        storage.catalogue.cases,
-        encoder_hash=embedder.encoder_hash,
-        feature_version=features.version,
-    )
-    upkeep = IndexUpkeep(
-        IndexParts(
-            storage=storage,
-            generations=generations,
-            lock=WriterLock(generation_folder(settings), storage.engine),
-            features=features,
-            encoder=EncoderIdentity(
-                embedder.encoder_name, embedder.encoder_hash, embedder.dimension
-            ),
-            library_name=settings.library_name,
-            clock=clock,
-        ),
-        library,
+    library, upkeep = library_with_upkeep(
+        storage,
+        folder=generation_folder(settings),
+        encoder=EncoderIdentity(embedder.encoder_name, embedder.encoder_hash, embedder.dimension),
+        features=features,
+        library_name=settings.library_name,
+        clock=clock,
     )
     peers = EhrPeers(EgressClients(development=settings.development), clock=clock)
     analyst = Analyst(
