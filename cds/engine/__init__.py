@@ -243,6 +243,11 @@ class Engine:
         """
         return self.upkeep.build()
 
+    def open_index(self) -> None:
+        """Verify and map the index once, before workers are forked: they share it."""
+        with suppress(CdsError):  # without an index the readiness check says so
+            self.library.view()
+
     def prepare_worker(self) -> None:
         """Make a forked worker ready: own database connections, own decoder, everything warm.
 
