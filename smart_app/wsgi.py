@@ -9,4 +9,6 @@ from smart_app.application import create_app
 
 settings = settings_from_environment()
 configure_logging(settings.log_level)
-app = create_app(engine_from_settings(settings))
+engine = engine_from_settings(settings)
+engine.open_index()
+app = create_app(engine)

@@ -17,14 +17,12 @@ from cds.adapters.case_library import IndexedCaseLibrary
 from cds.adapters.dicom_files import frames_from_file, start_decoding_process
 from cds.adapters.egress import EgressClients
 from cds.adapters.ehr_peers import EhrHttp, EhrPeers, TokenClaims
-from cds.adapters.generations import GenerationFolder
 from cds.adapters.hook_calls import SqlHookCalls
 from cds.adapters.seen_tokens import SqlSeenTokens
 from cds.adapters.smart_configuration import SmartConfiguration
 from cds.adapters.smart_sessions import SqlSessionStore
 from cds.adapters.sql.engine import limit_waits
 from cds.adapters.storage import Storage, SystemClock, open_storage
-from cds.adapters.writer_lock import WriterLock
 from cds.analysis import AnalysisDefaults, Analyst, HookAnalysis
 from cds.domain.errors import CdsError, Reason
 from cds.domain.generation import IndexPassport
@@ -37,9 +35,10 @@ from cds.domain.secrecy import SecretText
 from cds.domain.study import StudyRef
 from cds.domain.uploaded import UploadedPicture, query_of_upload
 from cds.engine.background import Background, open_background
-from cds.engine.index_upkeep import INDEX_FOLDER, IndexParts, IndexUpkeep
+from cds.engine.index_upkeep import INDEX_FOLDER, IndexUpkeep, library_with_upkeep
 from cds.library.index_building import EncoderIdentity
-from cds.library.picture_preparation import kept_thumbnail, to_png
+from cds.library.picture_preparation import kept_thumbnail as kept_thumbnail
+from cds.library.picture_preparation import to_png
 from cds.pipeline import Tools
 from cds.ports import (
     AuditEvent,
@@ -251,6 +250,11 @@ class Engine:
         """
         return self.upkeep.build()
 
+    def open_index(self) -> None:
+        """Verify and map the index once, before workers are forked: they share it."""
+        with suppress(CdsError):  # without an index the readiness check says so
+            self.library.view()
+
     def prepare_worker(self) -> None:
         """Make a forked worker ready: own database connections, own decoder, everything warm.
 
@@ -320,14 +324,22 @@ def engine_from_settings(settings: Settings, *, clock: Clock | None = None) -> E
     clock = clock or SystemClock()
     storage = open_storage(settings, clock)
     embedder = OnnxImageEmbedder.from_folder(settings.encoder_dir or shipped_encoder())
-    library, upkeep = _library(settings, storage, embedder, clock)
+    features = CataloguePatientFeatures()
+    library, upkeep = library_with_upkeep(
+        storage,
+        folder=generation_folder(settings),
+        encoder=EncoderIdentity(embedder.encoder_name, embedder.encoder_hash, embedder.dimension),
+        features=features,
+        library_name=settings.library_name,
+        clock=clock,
+    )
     clients = EgressClients(development=settings.development, ca_file=settings.ca_file)
     peers = EhrPeers(clients, clock=clock)
     backend_tokens = BackendServiceTokens(clients, storage.backend_keys, clock)
     background = open_background(settings, storage, clients, clock=clock, tokens=backend_tokens)
     analyst = Analyst(
         ports=background.analysis_ports(peers.reader, peers.images),
-        tools=Tools(embedder, CataloguePatientFeatures(), library, storage.keys),
+        tools=Tools(embedder, features, library, storage.keys),
         passport=lambda: library.view().passport,
         defaults=_defaults(settings),
     )
@@ -346,31 +358,6 @@ def engine_from_settings(settings: Settings, *, clock: Clock | None = None) -> E
         upkeep=upkeep,
         background=background,
     )
-
-
-def _library(
-    settings: Settings, storage: Storage, embedder: OnnxImageEmbedder, clock: Clock
-) -> tuple[IndexedCaseLibrary, IndexUpkeep]:
-    """Return the library as queries see it, and what keeps its index."""
-    features = CataloguePatientFeatures()
-    generations = GenerationFolder(generation_folder(settings))
-    library = IndexedCaseLibrary(
-        generations,
-        storage.catalogue.cases,
-        encoder_hash=embedder.encoder_hash,
-        feature_version=features.version,
-        thumbnail_of=lambda picture: kept_thumbnail(storage.blobs, picture),
-    )
-    parts = IndexParts(
-        storage=storage,
-        generations=generations,
-        lock=WriterLock(generation_folder(settings), storage.engine),
-        features=features,
-        encoder=EncoderIdentity(embedder.encoder_name, embedder.encoder_hash, embedder.dimension),
-        library_name=settings.library_name,
-        clock=clock,
-    )
-    return library, IndexUpkeep(parts, library)
 
 
 def _defaults(settings: Settings) -> AnalysisDefaults:

@@ -22,6 +22,7 @@ from models.manifest import read_manifest
 from models.shipped import shipped_encoder
 
 TOMBSTONE_FILE = "erasure-tombstones.jsonl"  # in the state folder
+EVERY_GENERATION = 1_000_000  # kept by the build: the receipt names what is removed, later
 _EVER = datetime.max.replace(tzinfo=UTC)
 
 
@@ -67,15 +68,16 @@ class EngineSearch:
         storage = self.engine.storage
         if not storage.embeddings.embeddings(self.engine.embedder.encoder_hash):
             return None
-        return self.engine.build_index().generation_id
+        return self.engine.upkeep.build(kept=EVERY_GENERATION).generation_id
 
     def other_files(self, generation_id: str | None) -> tuple[RemovedFile, ...]:
         """Return the files of every other generation, with their checksums."""
         return self.removal.files_besides(generation_id)
 
     def forget_others(self, generation_id: str | None) -> None:
-        """Remove every other generation."""
+        """Remove every other generation, and what the log of changes names."""
         self.removal.remove_besides(generation_id)
+        self.engine.upkeep.forget_changes()
 
     def _vectors(self, picture_ids: Sequence[str]) -> dict[str, np.ndarray]:
         embeddings = self.engine.storage.embeddings

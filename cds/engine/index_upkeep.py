@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 from cds.adapters.case_library import ANOTHER_ENCODER, IndexedCaseLibrary
@@ -24,12 +25,14 @@ from cds.library.index_building import (
     build_generation,
     generation_table,
 )
+from cds.library.picture_preparation import kept_thumbnail
 from cds.ports import Clock, PatientFeatures
 
 log = logging.getLogger(__name__)
 
 INDEX_FOLDER = "index"  # in the state folder
-REPAIR_INTERVAL_S = 60.0  # a repair that failed is not tried again sooner
+REPAIR_INTERVAL_S = 60.0  # between two attempts of one process to repair
+REPAIR_SHARE = 10  # and ten times what the last one took: queries come before building
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,6 +129,25 @@ class IndexUpkeep:
                 return present
             return self._built(kept)
 
+    def forget_changes(self) -> None:
+        """Forget the log up to the present generation, or all of it where there is none.
+
+        After an erasure, so that nothing names the case any more. A reader of an older generation
+        takes the present one at its next query.
+
+        Raises
+        ------
+        CdsError
+            INDEX_UNAVAILABLE if another process builds for too long; STORAGE_UNAVAILABLE if the
+            database does not answer.
+
+        """
+        with self._parts.lock.held():
+            head = self._log.head()
+            present = self._parts.generations.current_id()
+            base = None if present is None else self._log.base_of(present)
+            self._log.prune(head.sequence if base is None else base)
+
     def present(self) -> IndexPassport | None:
         """Return the passport of the present generation if it is sound and complete, else None."""
         try:
@@ -173,13 +195,16 @@ class IndexUpkeep:
         threading.Thread(target=self._repaired, name="index-repair", daemon=True).start()
 
     def _repaired(self) -> None:
+        started_s = time.monotonic()
         try:
             if self.repair_if_due():
                 log.warning("index-rebuilt")
         except CdsError as error:
             log.error("index-not-rebuilt", extra={"reason": error.reason.value})  # noqa: TRY400  # no traceback: it may hold values
         finally:
-            self._not_before_s = time.monotonic() + REPAIR_INTERVAL_S
+            ended_s = time.monotonic()
+            pause_s = max(REPAIR_INTERVAL_S, REPAIR_SHARE * (ended_s - started_s))
+            self._not_before_s = ended_s + pause_s
             self._repair.release()
 
     def _is_due(self) -> bool:
@@ -218,6 +243,49 @@ class IndexUpkeep:
         storage = self._parts.storage
         vectors = storage.embeddings.embeddings(self._parts.encoder.sha256)
         return (embedded_case(case, vectors) for case in storage.catalogue.iter_cases())
+
+
+def library_with_upkeep(
+    storage: Storage,
+    *,
+    folder: Path,
+    encoder: EncoderIdentity,
+    features: PatientFeatures,
+    library_name: str,
+    clock: Clock,
+) -> tuple[IndexedCaseLibrary, IndexUpkeep]:
+    """Wire the library that queries are answered from, and what keeps its index.
+
+    Parameters
+    ----------
+    storage
+        The installation's database and pictures.
+    folder
+        The index folder.
+    encoder, features
+        What vectors and record blocks are made with.
+    library_name, clock
+        For the index passport.
+
+    """
+    generations = GenerationFolder(folder)
+    library = IndexedCaseLibrary(
+        generations,
+        storage.catalogue.cases,
+        encoder_hash=encoder.sha256,
+        feature_version=features.version,
+        thumbnail_of=lambda picture: kept_thumbnail(storage.blobs, picture),
+    )
+    parts = IndexParts(
+        storage=storage,
+        generations=generations,
+        lock=WriterLock(folder, storage.engine),
+        features=features,
+        encoder=encoder,
+        library_name=library_name,
+        clock=clock,
+    )
+    return library, IndexUpkeep(parts, library)
 
 
 class StoreOnly:

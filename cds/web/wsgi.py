@@ -28,7 +28,9 @@ def application() -> Flask:
     """
     settings = settings_from_environment()
     configure_logging(settings.log_level)
-    return create_app(engine_from_settings(settings))
+    engine = engine_from_settings(settings)
+    engine.open_index()
+    return create_app(engine)
 
 
 def __getattr__(name: str) -> Flask:

@@ -39,7 +39,8 @@ class Points:
     def watch(self) -> None:
         for module, name in ((os, "fsync"), (os, "replace"), (os, "link"), (shutil, "rmtree")):
             setattr(module, name, self._watched(name, getattr(module, name)))
-        DefaultDialect.do_commit = self._watched("commit", DefaultDialect.do_commit)
+        commit = self._watched("commit", DefaultDialect.do_commit)
+        setattr(DefaultDialect, "do_commit", commit)  # noqa: B010  # as for the functions above
 
     def write_counts(self) -> None:
         self._counts_file.write_text(json.dumps(self._counts))

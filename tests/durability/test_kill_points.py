@@ -1,4 +1,4 @@
-"""Kill -9 at random points of import, index build and switch: it ends as if undisturbed."""
+"""Kill -9 at random points of import, index build, switch and erase: it ends as if undisturbed."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ import pytest
 from tests.durability.killing import Journey, a_source, kills, prepare, runners, try_kills
 from tests.servers.postgresql import PostgresqlServer
 from tests.unit.models.tiny_encoder import tiny_encoder
+
+COLLECTION = "covid-chestxray-dataset"  # namespace of its patient numbers
 
 
 def importing(folder: Path) -> Journey:
@@ -28,7 +30,19 @@ def building(folder: Path) -> Journey:
     return Journey("index", (("init",), first, (*second, "--no-index")), (("library", "index"),))
 
 
-JOURNEYS: dict[str, Callable[[Path], Journey]] = {"import": importing, "index": building}
+def erasing(folder: Path) -> Journey:
+    """A patient with two films, out of a library with two generations."""
+    sources = [str(a_source(folder / f"source-{n}", n)) for n in (4, 9)]
+    first, second = [("library", "import", source) for source in sources]
+    erase = ("library", "erase", "--patient", COLLECTION, "2", "--approver", "A. Person")
+    return Journey("erase", (("init",), first, second), (erase,))
+
+
+JOURNEYS: dict[str, Callable[[Path], Journey]] = {
+    "import": importing,
+    "index": building,
+    "erase": erasing,
+}
 
 
 @pytest.mark.parametrize(
@@ -36,7 +50,9 @@ JOURNEYS: dict[str, Callable[[Path], Journey]] = {"import": importing, "index": 
     [
         pytest.param("import", "sqlite", 26, 8, id="import-sqlite"),
         pytest.param("index", "sqlite", 12, 4, id="index-sqlite"),
-        pytest.param("import", "postgresql", 10, 2, id="import-postgresql"),
+        pytest.param("erase", "sqlite", 16, 4, id="erase-sqlite"),
+        pytest.param("import", "postgresql", 8, 2, id="import-postgresql"),
+        pytest.param("erase", "postgresql", 6, 0, id="erase-postgresql"),
     ],
 )
 def test_journey_when_killed_anywhere_and_run_again_ends_as_if_undisturbed(

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import sys
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -14,8 +15,9 @@ import numpy as np
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
-from cds.adapters import graph_building  # noqa: E402
+from cds.adapters import generations  # noqa: E402
 from cds.adapters.generations import COLUMNS, GRAPH, VECTORS, GenerationFolder  # noqa: E402
+from cds.adapters.graph_building import build_graph  # noqa: E402
 from cds.domain.errors import CdsError, Reason  # noqa: E402
 from tests.builders.indexed_library import an_indexed_library  # noqa: E402
 
@@ -23,7 +25,8 @@ N_FLIPPED = 50
 
 
 def main(folder: Path, n_trials: int) -> None:
-    graph_building.build_graph.__kwdefaults__["exact_up_to"] = 10  # a graph for a small library
+    small = partial(build_graph, exact_up_to=10)  # a graph for a small library
+    setattr(generations, "build_graph", small)  # noqa: B010  # another signature
     with an_indexed_library(folder, "") as indexed:
         indexed.add(range(200))
         passport = indexed.upkeep.build()
@@ -40,7 +43,7 @@ def main(folder: Path, n_trials: int) -> None:
     )
 
 
-def flipped(file: Path, generations: GenerationFolder, rng: np.random.Generator) -> bool:
+def flipped(file: Path, folder: GenerationFolder, rng: np.random.Generator) -> bool:
     """Tell whether a flipped file was refused; it is whole again afterwards."""
     whole = file.read_bytes()
     damaged = bytearray(whole)
@@ -48,7 +51,7 @@ def flipped(file: Path, generations: GenerationFolder, rng: np.random.Generator)
         damaged[position] ^= 1 << int(rng.integers(8))
     file.write_bytes(damaged)
     try:
-        generations.open_current()
+        folder.open_current()
     except CdsError as error:
         return error.reason is Reason.INDEX_UNAVAILABLE and damaged != whole
     else:

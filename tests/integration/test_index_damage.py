@@ -175,7 +175,7 @@ def test_readers_when_generations_are_switched_under_them_never_fail(
 
 def test_bytes_when_flipped_anywhere_are_caught_before_the_graph_is_opened(tmp_path: Path) -> None:
     """Fifty flipped bytes crash USearch in most files: the trials run in a process of their own."""
-    command = [sys.executable, FLIPS, tmp_path, "60"]
+    command = [sys.executable, str(FLIPS), str(tmp_path), "60"]
     ended = subprocess.run(command, check=False, capture_output=True, text=True, timeout=300)
     assert ended.returncode == 0, (ended.returncode, ended.stderr[-2000:])
     assert json.loads(ended.stdout) == {"trials": 60, "caught": 60, "opened_when_sound": True}

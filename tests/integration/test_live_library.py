@@ -216,6 +216,30 @@ def test_generation_when_switched_back_without_pruning_still_hides_what_was_eras
     assert ranking.eligible.n_patients == 19
 
 
+def test_log_when_built_after_an_erasure_names_the_case_no_more(
+    indexed: IndexedLibrary,
+) -> None:
+    indexed.delete(7)
+    assert case_id_of(7) in {case_id for _, case_id in logged(indexed)}
+    indexed.upkeep.build(kept=1)
+    assert logged(indexed) == []
+    indexed.delete(8)
+    indexed.upkeep.build()
+    assert case_id_of(8) in {case_id for _, case_id in logged(indexed)}  # for readers of before
+    indexed.upkeep.forget_changes()
+    assert logged(indexed) == []
+    indexed.delete(*range(9, 20))
+    (indexed.index_folder / "current").unlink()
+    indexed.upkeep.forget_changes()
+    assert logged(indexed) == []
+
+
+def logged(indexed: IndexedLibrary) -> list[tuple[int, str]]:
+    with indexed.storage.engine.connect() as connection:
+        found = connection.execute(text("SELECT sequence, case_id FROM library_change"))
+        return [(number, case_id) for number, case_id in found]
+
+
 def test_triggers_when_lost_are_made_again_by_an_upgrade(indexed: IndexedLibrary) -> None:
     with indexed.storage.engine.begin() as connection:
         drop_triggers(connection)
