@@ -9,13 +9,25 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import CursorResult, Engine, Result, Table, delete, select, text, update
+from sqlalchemy import (
+    CursorResult,
+    Engine,
+    Result,
+    String,
+    Table,
+    delete,
+    func,
+    select,
+    text,
+    update,
+)
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from cds.adapters.crypto import FieldCipher
 from cds.adapters.sql import models
 from cds.adapters.sql.case_rows import CaseRows
+from cds.adapters.sql.door_models import AuditEventRow
 from cds.adapters.sql.erasure_models import ErasureRow, ErasureTombstone
 from cds.adapters.sql.models import (
     CaseEmbeddingRow,
@@ -194,6 +206,31 @@ class SqlErasures:
         with Session(self._engine) as session:
             return frozenset(_values_in(session, CasePictureRow.blob_key, blob_keys))
 
+    def n_rows_naming(self, ids: Sequence[str]) -> int:
+        """Return how many rows of any table but the audit trail still hold one of these ids."""
+        with Session(self._engine) as session:
+            return sum(
+                _n_with(session, table, column.name, ids)
+                for table in models.Table.metadata.sorted_tables
+                if table.name != AuditEventRow.__tablename__
+                for column in table.columns
+                if isinstance(column.type, String)
+            )
+
+    def named_in_audit(self, ids: Sequence[str]) -> frozenset[str]:
+        """Return those ids that the audit trail holds: who looked at which case stays known."""
+        with Session(self._engine) as session:
+            return frozenset(
+                one
+                for one in ids
+                if session.scalars(
+                    select(AuditEventRow.audit_id)
+                    .where(AuditEventRow.entity.contains(one, autoescape=True))
+                    .limit(1)
+                ).first()
+                is not None
+            )
+
     def compact(self) -> bool:
         """Overwrite what deleted rows left in the file; False if others keep the database busy.
 
@@ -331,6 +368,14 @@ def _delete_by(session: Session, table: Table, name: str, values: Sequence[str])
         condition = table.columns[name].in_(values[start : start + BATCH])
         n_deleted += _n_rows(session.execute(delete(table).where(condition)))
     return n_deleted
+
+
+def _n_with(session: Session, table: Table, name: str, ids: Sequence[str]) -> int:
+    n_found = 0
+    for start in range(0, len(ids), BATCH):
+        condition = table.columns[name].in_(ids[start : start + BATCH])
+        n_found += session.scalar(select(func.count()).select_from(table).where(condition)) or 0
+    return n_found
 
 
 def _n_rows(done: Result[Any]) -> int:
