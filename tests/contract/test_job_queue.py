@@ -274,7 +274,9 @@ def test_job_when_its_queue_cannot_be_written_is_kept_and_sent_later(tmp_path) -
     at_rest = QueueAtRest(tmp_path)
     at_rest.messages.huey.storage.sql("drop table task", commit=True)
     job = at_rest.queue.submit(a_job())
-    assert at_rest.ledger.get(job.job_id).state is JobState.WAITING
+    kept = at_rest.ledger.get(job.job_id)
+    assert kept is not None
+    assert kept.state is JobState.WAITING
     at_rest.messages.huey.storage.initialize_schema()
     at_rest.clock.advance(2 * MINUTE)
     at_rest.worker.tick()
