@@ -281,8 +281,25 @@ def test_nightly_sweep_withdraws_what_no_longer_holds(hospital, change, reason):
     hospital.clock.advance(MINUTE)
     hospital.background.queue.submit(NewJob(JobKind.SWEEP_RESULTS, "a", "sweep"))
     hospital.run_queue()
+    if reason is WithdrawalReason.VANISHED:  # looked for twice
+        assert hospital.storage.results.by_id("a", old.report_id).withdrawn is None
+        hospital.run_due(11 * MINUTE)
     withdrawn = hospital.storage.results.by_id("a", old.report_id).withdrawn
     assert withdrawn.reason is reason
+
+
+def test_study_that_an_archive_lost_for_a_moment_keeps_its_answer(hospital):
+    arrive(hospital)
+    (old,) = hospital.storage.results.by_patient("a", PATIENT_ID)
+    film, hospital.archive.contents = hospital.archive.contents, []
+    hospital.clock.advance(2 * MINUTE)
+    with pytest.raises(CdsError, match="does not find the study now"):
+        hospital.background.looked_at(old)
+    hospital.run_queue()
+    hospital.archive.contents = film
+    hospital.run_due(11 * MINUTE)
+    assert hospital.storage.results.by_id("a", old.report_id).withdrawn is None
+    assert hospital.background.looked_at(old).withdrawn is None
 
 
 def test_sweep_when_the_archive_is_down_concludes_nothing(hospital):
