@@ -429,11 +429,14 @@ def test_request_by_a_person_overrides_enrolment_and_never_protection(tmp_path):
         assert outcome.deferral is not None  # not yet complete
         hospital.clock.advance(2 * MINUTE)
         outcome = arrivals.analyse(hospital.registration, request)
+        assert outcome.analysis is not None
+        assert outcome.analysis.report is not None
         assert outcome.analysis.report.state is AnswerState.COMPARED
         by_accession = StudyRequest(accession_number="A-1", is_asked_for=True)
         assert arrivals.analyse(hospital.registration, by_accession).analysis is not None
         hospital.background.memory.exclude("a", PATIENT_ID)
-        assert "site's list" in arrivals.analyse(hospital.registration, request).passed_over
+        outcome = arrivals.analyse(hospital.registration, request)
+        assert "site's list" in (outcome.passed_over or "")
         with pytest.raises(CdsError, match="site's list"):
             arrivals.newest_of(hospital.registration, PATIENT_ID)
 
