@@ -26,6 +26,8 @@ from cds.ports import BackendTokens, Deadline, FhirAccess, JobQueue, Registratio
 
 SWEEP_BACK = timedelta(days=30)
 SWEEP_PAUSE = timedelta(minutes=1)
+LOOK_AGAIN = timedelta(minutes=10)
+NOT_FOUND_ONCE = "The study was not found; it is looked for once more."
 FRESH = timedelta(minutes=1)  # an answer that was looked at so recently is not looked at again
 
 
@@ -67,6 +69,9 @@ class Rechecks:
     def recheck(self, job: Job) -> Deferral | None:
         """Withdraw an answer that no longer holds.
 
+        A study that is not found is looked for twice: an archive whose index is being rebuilt must
+        not withdraw every answer.
+
         Raises
         ------
         CdsError
@@ -81,6 +86,8 @@ class Rechecks:
         reason = self.why_withdrawn(registration, report, deadline)
         if reason is None:
             self._ports.lives.mark_checked(report)
+        elif reason is WithdrawalReason.VANISHED and job.reason != NOT_FOUND_ONCE:
+            return Deferral(LOOK_AGAIN, NOT_FOUND_ONCE)
         else:
             withdraw(self._ports.kept, report, reason)
         return None
@@ -108,6 +115,12 @@ class Rechecks:
         if reason is None:
             self._ports.lives.mark_checked(report)
             return report
+        if reason is WithdrawalReason.VANISHED:
+            self._ports.kept.recheck(report)
+            raise CdsError(
+                Reason.UPSTREAM_FAILED,
+                "The archive does not find the study now; the answer is looked at again.",
+            )
         withdraw(self._ports.kept, report, reason)
         return self._ports.results.by_id(report.ehr_id, report.report_id) or report
 

@@ -62,7 +62,7 @@ def test_read_of_an_answer_that_no_longer_holds_says_so_at_this_very_use(door) -
     assert read(door).get_json()["status"] == "preliminary"
     door.engine.background.withdrawal = MOVED
     assert read(door).get_json()["status"] == "entered-in-error"
-    found = read(door, "?patient=Patient/" + a_case_report().patient_id).get_json()
+    found = read(door, f"?patient=Patient/{a_case_report().patient_id}").get_json()
     assert [e["resource"]["status"] for e in found["entry"]] == ["entered-in-error"]
 
 

@@ -4,6 +4,7 @@ import shutil
 import socket
 import subprocess
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from importlib.util import find_spec
 from pathlib import Path
@@ -205,6 +206,20 @@ def test_job_that_kills_each_worker_is_a_dead_letter_in_the_end(at_rest) -> None
     assert (job.state, job.reason) == (JobState.DEAD, "The worker died while it ran this job.")
 
 
+def test_job_when_many_workers_want_it_goes_to_one(at_rest) -> None:
+    job_id = at_rest.queue.submit(a_job()).job_id
+    with ThreadPoolExecutor(8) as threads:
+        claims = list(threads.map(lambda n: at_rest.ledger.claim(job_id, f"w{n}"), range(8)))
+    assert sum(claim is not None for claim in claims) == 1
+
+
+def test_subject_when_submitted_by_many_at_once_is_one_job(at_rest) -> None:
+    with ThreadPoolExecutor(8) as threads:
+        jobs = list(threads.map(lambda _n: at_rest.queue.submit(a_job()), range(8)))
+    assert len({job.job_id for job in jobs}) == 1
+    assert at_rest.receive_all() == ["one"]
+
+
 def test_message_that_is_lost_is_sent_again(at_rest) -> None:
     at_rest.queue.submit(a_job())
     at_rest.messages.huey.storage.flush_queue()
@@ -274,7 +289,9 @@ def test_job_when_its_queue_cannot_be_written_is_kept_and_sent_later(tmp_path) -
     at_rest = QueueAtRest(tmp_path)
     at_rest.messages.huey.storage.sql("drop table task", commit=True)
     job = at_rest.queue.submit(a_job())
-    assert at_rest.ledger.get(job.job_id).state is JobState.WAITING
+    kept = at_rest.ledger.get(job.job_id)
+    assert kept is not None
+    assert kept.state is JobState.WAITING
     at_rest.messages.huey.storage.initialize_schema()
     at_rest.clock.advance(2 * MINUTE)
     at_rest.worker.tick()

@@ -6,8 +6,12 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from sqlalchemy import select
+from sqlalchemy.orm import Session
 
-from cds.domain.errors import Reason
+from cds.adapters.sql.door_models import AuditEventRow
+from cds.arrival.study_analysis import StudyRequest
+from cds.domain.errors import CdsError, Reason
 from cds.domain.job import JobKind, JobState, NewJob, OrderPriority
 from cds.domain.report import AnswerState
 from cds.domain.withdrawal import WithdrawalReason
@@ -277,8 +281,25 @@ def test_nightly_sweep_withdraws_what_no_longer_holds(hospital, change, reason):
     hospital.clock.advance(MINUTE)
     hospital.background.queue.submit(NewJob(JobKind.SWEEP_RESULTS, "a", "sweep"))
     hospital.run_queue()
+    if reason is WithdrawalReason.VANISHED:  # looked for twice
+        assert hospital.storage.results.by_id("a", old.report_id).withdrawn is None
+        hospital.run_due(11 * MINUTE)
     withdrawn = hospital.storage.results.by_id("a", old.report_id).withdrawn
     assert withdrawn.reason is reason
+
+
+def test_study_that_an_archive_lost_for_a_moment_keeps_its_answer(hospital):
+    arrive(hospital)
+    (old,) = hospital.storage.results.by_patient("a", PATIENT_ID)
+    film, hospital.archive.contents = hospital.archive.contents, []
+    hospital.clock.advance(2 * MINUTE)
+    with pytest.raises(CdsError, match="does not find the study now"):
+        hospital.background.looked_at(old)
+    hospital.run_queue()
+    hospital.archive.contents = film
+    hospital.run_due(11 * MINUTE)
+    assert hospital.storage.results.by_id("a", old.report_id).withdrawn is None
+    assert hospital.background.looked_at(old).withdrawn is None
 
 
 def test_sweep_when_the_archive_is_down_concludes_nothing(hospital):
@@ -315,3 +336,118 @@ def test_answer_that_a_hook_used_is_kept(hospital):
     report = hospital.hook().report
     hospital.run_due(timedelta(hours=100))
     assert hospital.storage.results.by_id("a", report.report_id) is not None
+
+
+def test_kept_answer_when_read_is_looked_at_first_and_not_served_while_the_archive_is_down(
+    hospital,
+):
+    arrive(hospital)
+    (report,) = hospital.storage.results.by_patient("a", PATIENT_ID)
+    assert hospital.background.looked_at(report) == report
+    hospital.clock.advance(2 * MINUTE)
+    hospital.archive.status = 503
+    with pytest.raises(CdsError) as down:
+        hospital.background.looked_at(report)
+    assert down.value.reason is Reason.UPSTREAM_FAILED
+    hospital.archive.status = None
+    hospital.archive.contents[0] = a_film(PatientID="P999")
+    moved = hospital.background.looked_at(report).withdrawn
+    assert moved.reason is WithdrawalReason.MOVED
+
+
+def test_answer_that_cannot_be_looked_at_with_our_own_rights_is_served_as_it_is_kept(hospital):
+    arrive(hospital)
+    (report,) = hospital.storage.results.by_patient("a", PATIENT_ID)
+    hospital.clock.advance(2 * MINUTE)
+    hospital.archive.status = 401
+    assert hospital.background.looked_at(report).withdrawn is None
+
+
+def test_withdrawn_answers_are_listed_with_who_was_shown_them(hospital):
+    arrive(hospital)
+    report = hospital.hook().report
+    for viewer in ("Practitioner/okafor", "Practitioner/okafor", "Practitioner/lind"):
+        hospital.background.lives.note_view("a", report.report_id, viewer=viewer, door="hook")
+    hospital.archive.contents = [a_film(PatientID="P999")]
+    hospital.hook()
+    (withdrawn,) = hospital.background.lives.withdrawn("a")
+    seen = hospital.background.lives.seen_by("a", withdrawn.report_id)
+    assert {one.viewer for one in seen} == {"Practitioner/okafor", "Practitioner/lind"}
+    assert hospital.background.lives.withdrawn("b") == ()
+
+
+def test_withdrawal_is_audited_without_patient_identity(hospital):
+    arrive(hospital)
+    hospital.hook()
+    hospital.archive.contents = [a_film(PatientID="P999")]
+    hospital.hook()
+    with Session(hospital.storage.engine) as session:
+        rows = list(session.scalars(select(AuditEventRow)))
+    actions = {(row.action, row.outcome) for row in rows}
+    assert ("result.withdrawn", "moved") in actions
+    assert ("arrival.analysed", "success") in actions
+    kept = str([(r.patient_key, r.entity, r.detail, r.who) for r in rows])
+    for secret in ("P100", "P999", PATIENT_ID, STUDY_INSTANCE_UID):
+        assert secret not in kept
+
+
+def test_notification_becomes_an_analysis_and_a_repeated_one_changes_nothing(hospital):
+    for _ in range(3):
+        hospital.background.notices().notified("a", ("is1",))
+    hospital.run_queue()
+    hospital.run_due(2 * MINUTE)
+    hospital.background.notices().notified("a", ("is1",))
+    hospital.run_queue()
+    assert len(hospital.storage.results.by_patient("a", PATIENT_ID)) == 1
+    assert len(hospital.fetched_pictures()) == 1
+
+
+def test_notification_without_payload_causes_a_poll(tmp_path):
+    with an_arrival_hospital(tmp_path, arrival=replace(ENROLLED, is_polled=False)) as hospital:
+        hospital.background.notices().notified("a", ())
+        hospital.run_queue()
+        hospital.run_due(2 * MINUTE)
+        assert len(hospital.storage.results.by_patient("a", PATIENT_ID)) == 1
+
+
+def test_subscription_of_one_ehr_may_not_notify_for_another(hospital):
+    memory = hospital.background.memory
+    subscription_id, secret = memory.add_subscription("a")
+    assert memory.may_notify("a", subscription_id, secret.reveal())
+    assert not memory.may_notify("b", subscription_id, secret.reveal())
+    assert not memory.may_notify("a", subscription_id, "")
+    memory.remove_subscription("a", subscription_id)
+    assert not memory.may_notify("a", subscription_id, secret.reveal())
+
+
+def test_request_by_a_person_overrides_enrolment_and_never_protection(tmp_path):
+    rules = replace(ENROLLED, is_enrolled=False, modalities=(), locations=())
+    with an_arrival_hospital(tmp_path, arrival=rules) as hospital:
+        arrivals = hospital.background.arrivals(hospital.analyst)
+        request = arrivals.newest_of(hospital.registration, PATIENT_ID)
+        outcome = arrivals.analyse(hospital.registration, request)
+        assert outcome.deferral is not None  # not yet complete
+        hospital.clock.advance(2 * MINUTE)
+        outcome = arrivals.analyse(hospital.registration, request)
+        assert outcome.analysis is not None
+        assert outcome.analysis.report is not None
+        assert outcome.analysis.report.state is AnswerState.COMPARED
+        by_accession = StudyRequest(accession_number="A-1", is_asked_for=True)
+        assert arrivals.analyse(hospital.registration, by_accession).analysis is not None
+        hospital.background.memory.exclude("a", PATIENT_ID)
+        outcome = arrivals.analyse(hospital.registration, request)
+        assert "site's list" in (outcome.passed_over or "")
+        with pytest.raises(CdsError, match="site's list"):
+            arrivals.newest_of(hospital.registration, PATIENT_ID)
+
+
+def test_nothing_of_the_patient_reaches_the_log(hospital, caplog):
+    with caplog.at_level("DEBUG"):
+        arrive(hospital)
+        hospital.archive.status = 503
+        hospital.archive.contents.append(a_film(2))
+        hospital.run_due(2 * MINUTE)
+    said = " ".join(str(vars(record)) for record in caplog.records if record.name[:3] == "cds")
+    said += " ".join(r.getMessage() for r in caplog.records if r.name.startswith("huey"))
+    for secret in ("P100", PATIENT_ID, STUDY_INSTANCE_UID, "Test^Person", OWN_TOKEN):
+        assert secret not in said

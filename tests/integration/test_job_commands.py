@@ -1,0 +1,188 @@
+"""The commands around background jobs, over a real state folder and a local EHR."""
+
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from cds.adapters.storage import Storage, open_storage
+from cds.cli.main import main
+from cds.domain.job import JobKind, NewJob
+from cds.domain.secrecy import SecretText
+from cds.engine import Engine, engine_from_settings
+from cds.engine import background as composition
+from cds.fhir.subscription import NOTIFICATION_HEADER
+from cds.settings import Settings
+from tests.builders.registration import a_registration
+from tests.fakes.http_server import Asked, LocalServer, Reply, a_server
+
+Run = Callable[..., tuple[int, str]]
+
+
+@pytest.fixture
+def ehr() -> Iterator[LocalServer]:
+    place = {"Location": "http://127.0.0.1/fhir/Subscription/77/_history/1"}
+    with a_server(lambda _asked: Reply(201, b"{}", place)) as server:
+        yield server
+
+
+@pytest.fixture
+def storage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ehr: LocalServer) -> Iterator[Storage]:
+    monkeypatch.setenv("PRECEDENT_STATE_DIR", str(tmp_path))
+    monkeypatch.setenv("PRECEDENT_DEVELOPMENT", "true")
+    assert main(["init"]) == 0
+    opened = open_storage(Settings(state_dir=tmp_path))
+    opened.registrations.save(
+        a_registration(fhir_base_url=f"{ehr.url}/fhir", permitted_networks=("127.0.0.0/8",))
+    )
+    yield opened
+    opened.engine.dispose()
+
+
+@pytest.fixture
+def run(storage: Storage, capsys: pytest.CaptureFixture[str]) -> Run:
+    del storage
+    capsys.readouterr()
+
+    def call(*arguments: str) -> tuple[int, str]:
+        status = main(arguments)
+        said = capsys.readouterr()
+        return status, said.out + said.err
+
+    return call
+
+
+@pytest.fixture
+def engine(storage: Storage, tmp_path: Path) -> Engine:
+    del storage
+    return engine_from_settings(Settings(state_dir=tmp_path, development=True))
+
+
+def a_dead_letter(engine: Engine) -> str:
+    background = engine.background
+    payload = {"study_instance_uid": "1.2.3.4711"}
+    job = background.queue.submit(NewJob(JobKind.ANALYSE_STUDY, "a", "s", payload))
+    held = background.ledger.claim(job.job_id, "w")
+    assert held is not None
+    background.ledger.fail(held, "w", "The PACS answered 503.", is_permanent=True)
+    return job.job_id
+
+
+def test_dead_letters_are_listed_shown_retried_and_dropped(run: Run, engine: Engine) -> None:
+    job_id = a_dead_letter(engine)
+    status, listed = run("jobs", "list", "--dead", "--json")
+    (letter,) = json.loads(listed)
+    assert (status, letter["id"], letter["state"]) == (0, job_id, "dead")
+    assert letter["reason"] == "The PACS answered 503."
+    _, shown = run("jobs", "show", job_id)
+    assert json.loads(shown)["attempts"] == 1
+    assert "4711" not in listed + shown
+    assert run("jobs", "retry", job_id)[0] == 0
+    status, said = run("jobs", "drop", job_id)
+    assert (status, "no dead letter" in said) == (2, True)
+    _, table = run("jobs", "list")
+    assert "1 waiting, 0 running, 0 dead." in table
+    assert "start `precedent worker`" in " ".join(table.split())
+
+
+def test_dead_letter_when_dropped_is_gone(run: Run, engine: Engine) -> None:
+    job_id = a_dead_letter(engine)
+    assert run("jobs", "drop", job_id)[0] == 0
+    assert run("jobs", "show", job_id)[0] == 2
+
+
+def test_analyse_before_a_legal_basis_is_recorded_is_refused_in_words(run: Run) -> None:
+    status, said = run("analyse", "--ehr", "a", "--study", "1.2.3")
+    assert status == 1
+    assert "No purpose and legal basis is recorded" in said
+
+
+def test_analyse_without_credentials_of_ours_is_refused_in_words(run: Run) -> None:
+    enrol(run)
+    status, said = run("analyse", "--ehr", "a", "--study", "1.2.3")
+    assert status == 2
+    assert "no backend-services" in said
+
+
+def test_analyse_of_an_unknown_ehr_is_refused(run: Run) -> None:
+    assert run("analyse", "--ehr", "nobody", "--study", "1.2.3")[0] == 2
+
+
+def test_analyse_can_be_left_to_a_worker(run: Run, engine: Engine) -> None:
+    status, said = run("analyse", "--ehr", "a", "--accession", "A-1", "--queue")
+    job = engine.background.ledger.get(said.split()[-1].rstrip("."))
+    assert status == 0
+    assert job is not None
+    assert job.payload == {"accession_number": "A-1", "is_asked_for": "yes"}
+
+
+def enrol(run: Run) -> None:
+    words = "arrivals enrol --ehr a --modality dx --location * --legal-basis treatment --poll"
+    assert run(*words.split())[0] == 0
+
+
+def test_enrolment_is_kept_with_its_legal_basis_and_can_be_withdrawn(
+    run: Run, storage: Storage
+) -> None:
+    enrol(run)
+    registration = storage.registrations.by_id("a")
+    assert registration is not None
+    rules = registration.arrival
+    assert (rules.is_enrolled, rules.modalities, rules.is_polled) == (True, ("DX",), True)
+    assert rules.legal_basis == "treatment"
+    assert run("arrivals", "withdraw", "--ehr", "a")[0] == 0
+    withdrawn = storage.registrations.by_id("a")
+    assert withdrawn is not None
+    assert not withdrawn.arrival.is_enrolled
+
+
+def test_patient_is_put_on_the_sites_list_and_taken_off(run: Run, engine: Engine) -> None:
+    memory = engine.background.memory
+    assert run("arrivals", "exclude", "--ehr", "a", "--patient", "p1")[0] == 0
+    assert memory.is_excluded("a", "p1")
+    assert run("arrivals", "readmit", "--ehr", "a", "--patient", "p1")[0] == 0
+    assert not memory.is_excluded("a", "p1")
+
+
+class OwnToken:
+    def access_token(self, registration: object, *, scope: str, deadline: object) -> SecretText:
+        del registration, deadline
+        assert scope == "system/Subscription.cruds"
+        return SecretText("own")
+
+
+def test_subscription_is_created_at_the_ehr_with_a_secret_that_may_notify(
+    run: Run, engine: Engine, ehr: LocalServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(composition, "NoBackendTokens", OwnToken)
+    status, said = run("arrivals", "subscribe", "--ehr", "a")
+    assert status == 0, said
+    assert said.startswith("Subscription/77 ")
+    asked: Asked = ehr.asked[-1]
+    resource = json.loads(asked.body)
+    assert (asked.method, asked.path) == ("POST", "/fhir/Subscription")
+    assert asked.headers["authorization"] == "Bearer own"
+    subscription_id = resource["channel"]["endpoint"].rpartition("/")[2]
+    name, _, secret = resource["channel"]["header"][0].partition(": ")
+    assert name == NOTIFICATION_HEADER
+    assert engine.background.memory.may_notify("a", subscription_id, secret)
+    assert secret not in said
+
+
+def test_subscription_that_the_ehr_refuses_leaves_no_secret_that_may_notify(
+    run: Run, engine: Engine, ehr: LocalServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(composition, "NoBackendTokens", OwnToken)
+    ehr.answer = lambda _asked: Reply(403)
+    assert run("arrivals", "subscribe", "--ehr", "a")[0] == 2
+    resource = json.loads(ehr.asked[-1].body)
+    subscription_id = resource["channel"]["endpoint"].rpartition("/")[2]
+    secret = resource["channel"]["header"][0].partition(": ")[2]
+    assert not engine.background.memory.may_notify("a", subscription_id, secret)
+
+
+def test_withdrawn_answers_when_there_are_none_are_counted_so(run: Run) -> None:
+    status, said = run("results", "withdrawn", "--ehr", "a")
+    assert (status, said) == (0, "0 answers were withdrawn.\n")
+    assert json.loads(run("results", "withdrawn", "--ehr", "a", "--json")[1]) == []
