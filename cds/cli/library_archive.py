@@ -106,6 +106,7 @@ def run(arguments: argparse.Namespace) -> int:
         for note in archives.notes:
             console.print(note, markup=False)
         if arguments.dry_run:
+            archives.kept_out.consider(opt_outs)
             return _preview(arguments, archives, act.search, console)
         archives.kept_out.add_list(opt_outs)
         with Steps(console, "Importing") as steps:
