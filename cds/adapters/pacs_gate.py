@@ -251,6 +251,8 @@ class PacsGate:
 class PacsGates:
     """One gate per PACS, kept, so that everybody who asks it shares its limits and its breaker.
 
+    Two EHRs with one PACS share it too, if they have agreed to the same policy.
+
     Parameters
     ----------
     pace
@@ -260,7 +262,7 @@ class PacsGates:
 
     def __init__(self, *, pace: Pace | None = None) -> None:
         self._pace = pace
-        self._gates: dict[tuple[str, str | None, PacsPolicy], PacsGate] = {}
+        self._gates: dict[tuple[str | None, PacsPolicy, str], PacsGate] = {}
         self._lock = threading.Lock()
         self._owner_pid = os.getpid()
 
@@ -269,7 +271,7 @@ class PacsGates:
         if self._owner_pid != os.getpid():  # a lock that is held at a fork stays held
             self._gates, self._owner_pid, self._lock = {}, os.getpid(), threading.Lock()
         policy = registration.pacs_policy
-        key = (registration.ehr_id, registration.default_pacs_url, policy)
+        key = (registration.default_pacs_url, policy, registration.time_zone)
         with self._lock:
             gate = self._gates.get(key)
             if gate is None:

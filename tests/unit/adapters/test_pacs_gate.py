@@ -211,12 +211,11 @@ def test_threads_when_many_never_exceed_the_requests_under_way() -> None:
 
 def test_gates_share_one_per_pacs_and_policy() -> None:
     gates = PacsGates(pace=FakeTime().pace)
-    one = a_registration(default_pacs_url="https://pacs.example.invalid/dicomweb")
-    other = a_registration(
-        ehr_id="b",
-        default_pacs_url="https://pacs.example.invalid/dicomweb",
-        pacs_policy=PacsPolicy(max_parallel=1),
-    )
-    assert gates(one) is gates(one)
-    assert gates(one) is not gates(other)
-    assert gates(other).policy.max_parallel == 1
+    pacs = {"default_pacs_url": "https://pacs.example.invalid/dicomweb"}
+    one, same = a_registration(**pacs), a_registration(ehr_id="b", **pacs)
+    stricter = a_registration(ehr_id="c", pacs_policy=PacsPolicy(max_parallel=1), **pacs)
+    elsewhere = a_registration(default_pacs_url="https://other.example.invalid/dicomweb")
+    assert gates(one) is gates(one) is gates(same)
+    assert gates(one) is not gates(stricter)
+    assert gates(one) is not gates(elsewhere)
+    assert gates(stricter).policy.max_parallel == 1
