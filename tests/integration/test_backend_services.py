@@ -79,6 +79,8 @@ def bench(keys: SqlBackendKeys, clock: FixedClock) -> Iterator[Bench]:
         yield Bench(server, keys, clock, registration, tokens)
 
 
+@pytest.mark.requirement("SMART-ASSERTION-CLAIMS")
+@pytest.mark.requirement("SMART-ASSERTION-ALGORITHMS")
 @pytest.mark.parametrize("algorithm", [ES384, RS384])
 def test_token_when_the_server_checks_the_assertion_is_issued(
     bench: Bench, algorithm: SigningAlgorithm
@@ -88,11 +90,15 @@ def test_token_when_the_server_checks_the_assertion_is_issued(
     assert bench.server.forms[0]["scope"] == SCOPE
     header, claims = bench.server.headers[0], bench.server.claims[0]
     assert header["alg"] == algorithm.value
+    assert header["typ"] == "JWT"
     assert header["kid"] == bench.keys.signing_key("a", algorithm).key_id
     assert claims.keys() == {"iss", "sub", "aud", "exp", "jti"}
+    assert (claims["iss"], claims["sub"]) == ("precedent-backend", "precedent-backend")
+    assert claims["aud"] == bench.server.token_endpoint
     assert claims["exp"] - bench.clock.now().timestamp() <= 300
 
 
+@pytest.mark.requirement("SMART-C3")
 def test_token_when_asked_again_is_the_kept_one_until_shortly_before_it_ends(bench: Bench) -> None:
     first = bench.token()
     bench.clock.advance(timedelta(seconds=269))

@@ -111,6 +111,20 @@ def test_ehr_when_added_from_a_file_is_kept(state: Path, tmp_path: Path) -> None
     assert found.client_secret is not None
 
 
+def test_secrets_when_asked_for_come_from_the_terminal(
+    state: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    typed = {"Client secret (empty: none): ": "S3CRET-4711"}
+    monkeypatch.setattr("getpass.getpass", lambda prompt: typed.get(prompt, ""))
+    assert main(["ehr", "add", "a", *BASE, *FHIR, "--ask-secrets"]) == 0
+    assert "S3CRET-4711" not in capsys.readouterr().out
+    found = registered(state)
+    assert found is not None
+    assert found.client_secret is not None
+    assert found.client_secret.reveal() == "S3CRET-4711"
+    assert found.pacs_password is None
+
+
 def test_ehr_when_replaced_keeps_what_is_not_given(
     state: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -8,16 +8,20 @@ import socket
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pydicom
 import pytest
+import requests
 from werkzeug.serving import WSGIRequestHandler, make_server
 
+from cds.adapters.client_assertion import ASSERTION_TYPE, AssertionFacts, client_assertion
 from cds.adapters.storage import open_storage
 from cds.cli.main import main
+from cds.domain.registration import SigningAlgorithm
 from cds.settings import Settings
 from sandbox.web.accounts import ACCOUNTS
 from sandbox.web.application import create_app, open_hospital
@@ -258,3 +262,48 @@ def test_check_when_an_image_server_is_not_registered_names_it(
     assert line["verdict"] == "WARN"
     assert "--origin https://pacs.example.invalid:8443" in line["action"]
     assert connections["pacs wado"]["verdict"] == "PASS"  # the default PACS has it
+
+
+@pytest.mark.requirement("D7")
+def test_backend_services_when_the_request_is_wrong_refuse_it(
+    running: Running, tmp_path: Path
+) -> None:
+    running.add(tmp_path)
+    storage = open_storage(Settings(state_dir=running.state_dir, development=True))
+    key = storage.backend_keys.signing_key("st-brevis", SigningAlgorithm.ES384)
+    storage.engine.dispose()
+    url = f"{running.url}/auth/token"
+
+    def asked(**changes: str) -> tuple[int, dict[str, Any]]:
+        facts = AssertionFacts("precedent-backend", url)
+        form = {
+            "grant_type": "client_credentials",
+            "scope": "system/Patient.rs system/DiagnosticReport.cruds patient/*.rs",
+            "client_assertion_type": ASSERTION_TYPE,
+            "client_assertion": client_assertion(facts, key, now=datetime.now(UTC)).reveal(),
+        }
+        answer = requests.post(url, data={**form, **changes}, timeout=30)
+        return answer.status_code, answer.json()
+
+    foreign = AssertionFacts("precedent-backend", f"{url}/")
+    stale = client_assertion(
+        AssertionFacts("precedent-backend", url), key, now=datetime.now(UTC) - timedelta(hours=1)
+    )
+    refusals = [
+        asked(grant_type="password"),
+        asked(client_assertion_type="urn:x"),
+        asked(client_assertion="no.j.wt"),
+        asked(client_assertion=client_assertion(foreign, key, now=datetime.now(UTC)).reveal()),
+        asked(client_assertion=stale.reveal()),
+    ]
+    assert {status for status, _ in refusals} <= {400, 401}
+    assert not any("access_token" in document for _, document in refusals)
+    status, document = asked()
+    assert status == 200
+    assert document["token_type"].lower() == "bearer"
+    assert (document["scope"], document["expires_in"]) == ("system/Patient.rs", 300)
+    assert "refresh_token" not in document
+    once = client_assertion(
+        AssertionFacts("precedent-backend", url), key, now=datetime.now(UTC)
+    ).reveal()
+    assert [asked(client_assertion=once)[0] for _ in range(2)] == [200, 400]
