@@ -232,6 +232,11 @@ def print_summary(summary: ArchiveSummary, console: Console) -> None:
             f"{summary.n_cases_of_opted_out} cases in the library are of patients who are kept out "
             "now: erase them with `precedent library erase --patient`."
         )
+    if summary.n_in_doubt:
+        console.print(
+            f"{summary.n_in_doubt} cases in the library are of studies that PACS and record now "
+            "ascribe to different patients: look at them with the PACS team."
+        )
     console.print(
         f"The library now holds {library.n_cases_in_library} cases of "
         f"{library.n_patients_in_library} patients."
