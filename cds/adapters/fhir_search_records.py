@@ -71,7 +71,8 @@ class SearchedRecords:
                     found += self._part(resource_type, patient_id, study)
             except CdsError as error:
                 if not _may_lack(resource_type, error):
-                    raise
+                    sentence = f"{resource_type}: {error.sentence}"
+                    raise CdsError(error.reason, sentence, **error.facts) from error
                 refused.append(resource_type)
         return PatientRecord.of(newest, found, refused=refused, merged_ids=merged_ids)
 

@@ -27,18 +27,31 @@ class SqlOptOuts:
 
     def add(self, ehr_id: str, patient_keys: Collection[str], *, source: str) -> None:
         """Keep patients out; who is kept out already stays so."""
-        for patient_key in sorted(patient_keys):
-            row = OptOutRow(
-                owner_ehr_id=ehr_id,
-                patient_key=patient_key,
-                source=source,
-                created_at=self._clock.now(),
-            )
+        keys = sorted(patient_keys)
+        for start in range(0, len(keys), BATCH):
+            batch = keys[start : start + BATCH]
             try:
-                with Session(self._engine) as session, session.begin():
-                    session.add(row)
-            except IntegrityError:
-                continue
+                self._add(ehr_id, batch, source)
+            except IntegrityError:  # somebody else added one of them in this moment
+                self._add(ehr_id, batch, source)
+
+    def _add(self, ehr_id: str, batch: list[str], source: str) -> None:
+        known = select(OptOutRow.patient_key).where(
+            OptOutRow.owner_ehr_id == ehr_id,
+            OptOutRow.source == source,
+            OptOutRow.patient_key.in_(batch),
+        )
+        with Session(self._engine) as session, session.begin():
+            missing = set(batch) - set(session.scalars(known))
+            session.add_all(
+                OptOutRow(
+                    owner_ehr_id=ehr_id,
+                    patient_key=patient_key,
+                    source=source,
+                    created_at=self._clock.now(),
+                )
+                for patient_key in sorted(missing)
+            )
 
     def remove(self, ehr_id: str, patient_keys: Collection[str], *, source: str) -> None:
         """Take patients off the list of one source."""

@@ -106,6 +106,7 @@ def run(arguments: argparse.Namespace) -> int:
         for note in archives.notes:
             console.print(note, markup=False)
         if arguments.dry_run:
+            archives.kept_out.consider(opt_outs)
             return _preview(arguments, archives, act.search, console)
         archives.kept_out.add_list(opt_outs)
         with Steps(console, "Importing") as steps:
@@ -226,17 +227,27 @@ def print_summary(summary: ArchiveSummary, console: Console) -> None:
     for title in ("attributes", "counts"):
         _print_counts(f"De-identified, {title}", library.deidentification.get(title, {}), console)
     _print_counts("Not to be had from the record", summary.gaps, console)
-    if summary.n_cases_of_opted_out:
-        console.print(
-            f"{summary.n_cases_of_opted_out} cases in the library are of patients who are kept out "
-            "now: erase them with `precedent library erase --patient`."
-        )
+    _print_to_do(summary, console)
     console.print(
         f"The library now holds {library.n_cases_in_library} cases of "
         f"{library.n_patients_in_library} patients."
     )
     if summary.stopped is not None:
         console.print(f"Stopped early: {summary.stopped} Run the same command again to go on.")
+
+
+def _print_to_do(summary: ArchiveSummary, console: Console) -> None:
+    """Print what a person has to do about cases that are in the library."""
+    if summary.n_cases_of_opted_out:
+        console.print(
+            f"{summary.n_cases_of_opted_out} cases in the library are of patients who are kept out "
+            "now: erase them with `precedent library erase --patient`."
+        )
+    if summary.n_in_doubt:
+        console.print(
+            f"{summary.n_in_doubt} cases in the library are of studies that PACS and record now "
+            "ascribe to different patients: look at them with the PACS team."
+        )
 
 
 def _print_counts(title: str, counts: Mapping[str, int], console: Console) -> None:

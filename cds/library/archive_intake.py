@@ -327,6 +327,9 @@ class StudyIntake:
     def _give_up(self, error: CdsError, one: _Watched, claim: LedgerClaim | None) -> None:
         self.count["quarantined_studies"] += 1
         self.count[FINAL[error.reason]] += 1
+        is_of_others = error.reason is Reason.IDENTITY_MISMATCH
+        if is_of_others and one.entry.state is LedgerState.IMPORTED:
+            self.count["in_doubt"] += 1  # moved or merged since: its case is somebody else's now
         self.books.catalogue.reject(
             self.run_id,
             collection=self.scope.collection,
@@ -335,7 +338,7 @@ class StudyIntake:
         )
         if claim is not None:
             self.archives.ledger.mark_failed(claim, error.sentence)
-        if error.reason is Reason.IDENTITY_MISMATCH:
+        if is_of_others:
             self.books.audit.record(
                 AuditEvent(
                     self.scope.ehr_id,

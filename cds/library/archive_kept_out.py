@@ -35,6 +35,7 @@ class KeptOut:
         self._opt_outs = opt_outs
         self._keys = keys
         self._registration = registration
+        self._considered: set[str] = set()
 
     def add_list(self, entries: Iterable[tuple[str | None, str]]) -> int:
         """Keep out the patients of a list; returns how many entries it had.
@@ -46,13 +47,13 @@ class KeptOut:
             spelled by PACS and record.
 
         """
-        n = 0
-        for system, value in entries:
-            namespaces = self._own_namespaces() if system is None else {system}
-            keys = {self._keys.patient_key(namespace, value) for namespace in namespaces}
-            self._opt_outs.add(self._registration.ehr_id, keys, source=BY_LIST)
-            n += 1
-        return n
+        listed = list(entries)
+        self._opt_outs.add(self._registration.ehr_id, self._of_list(listed), source=BY_LIST)
+        return len(listed)
+
+    def consider(self, entries: Iterable[tuple[str | None, str]]) -> None:
+        """Keep the patients of a list out while this object lives; nothing is stored."""
+        self._considered |= self._of_list(entries)
 
     def by_list(self, study: ArchivedStudy) -> bool:
         """Tell whether the PACS's own number is on the list: then nothing is read at all."""
@@ -66,20 +67,37 @@ class KeptOut:
         """Return why a recorded patient is kept out, or None; what the record says is kept."""
         keys = self._of_study(study) | self._of_record(recorded)
         ehr_id = self._registration.ehr_id
-        if BY_LIST in self._sources(keys):
+        sources = self._sources(keys)
+        if BY_LIST in sources:
             return OPT_OUT_LIST
         if recorded.withheld is not None:
             self._opt_outs.add(ehr_id, keys, source=BY_RECORD)
             return recorded.withheld
-        self._opt_outs.remove(ehr_id, keys, source=BY_RECORD)
+        if BY_RECORD in sources:
+            self._opt_outs.remove(ehr_id, keys, source=BY_RECORD)
         return None
+
+    def would_be(self, study: ArchivedStudy, recorded: RecordedCase) -> str | None:
+        """Return why a recorded patient would be kept out, or None; nothing is stored."""
+        if BY_LIST in self._sources(self._of_study(study) | self._of_record(recorded)):
+            return OPT_OUT_LIST
+        return recorded.withheld
 
     def n_cases_in_library(self) -> int:
         """Return how many cases in the library are of patients who are kept out now."""
         return self._opt_outs.n_cases_in_library(self._registration.ehr_id)
 
     def _sources(self, keys: set[str]) -> frozenset[str]:
+        if keys & self._considered:
+            return frozenset({BY_LIST})
         return self._opt_outs.sources(self._registration.ehr_id, keys) if keys else frozenset()
+
+    def _of_list(self, entries: Iterable[tuple[str | None, str]]) -> set[str]:
+        return {
+            self._keys.patient_key(namespace, value)
+            for system, value in entries
+            for namespace in (self._own_namespaces() if system is None else {system})
+        }
 
     def _of_study(self, study: ArchivedStudy) -> set[str]:
         number = study.patient_id_value

@@ -77,9 +77,8 @@ def _joined(
     recorded = archives.record.case_of(study)
     if recorded is None:
         return NOT_RECORDED, None
-    if recorded.withheld is not None:
-        return recorded.withheld, None
-    return "", recorded
+    why_not = kept_out.would_be(study, recorded)
+    return (why_not, None) if why_not is not None else ("", recorded)
 
 
 def _parts(recorded: RecordedCase) -> list[str]:

@@ -31,6 +31,9 @@ class ArchiveSummary:
         Opted out, or withheld by the record.
     n_cases_of_opted_out
         Cases in the library of patients who are kept out now; to be erased.
+    n_in_doubt
+        Cases in the library whose study PACS and record now ascribe to different patients: moved or
+        merged since they came in; to be looked at, and erased or brought in anew.
     reasons
         Sentence -> studies.
     gaps
@@ -52,6 +55,7 @@ class ArchiveSummary:
     n_given_up_before: int = 0
     n_with_others: int = 0
     n_cases_of_opted_out: int = 0
+    n_in_doubt: int = 0
     reasons: Mapping[str, int] = field(default_factory=dict)
     gaps: Mapping[str, int] = field(default_factory=dict)
     stopped: str | None = None
@@ -82,6 +86,7 @@ class ArchiveSummary:
             n_given_up_before=counts.get("given_up_before", 0),
             n_with_others=counts.get("with_another_importer", 0) + counts.get("not_due", 0),
             n_cases_of_opted_out=n_cases_of_opted_out,
+            n_in_doubt=counts.get("in_doubt", 0),
             reasons=_sorted(reasons),
             gaps=_sorted(gaps),
             stopped=stopped,

@@ -208,6 +208,16 @@ def test_opt_out_list_keeps_its_people_out(
     assert (summary["n_kept_out"], summary["n_imported"]) == (2, N - 2)
 
 
+def test_dry_run_counts_without_those_of_the_list_and_does_not_keep_it(
+    hospital: Hospital, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    numbers = tmp_path / "objections.txt"
+    numbers.write_text("P100-2\n")
+    found = hospital.run("--opt-out", str(numbers), "--dry-run", capsys=capsys)
+    assert (found["n_joined"], found["reasons"]) == (N - 1, {"opt-out list": 1})
+    assert hospital.run("--dry-run", capsys=capsys)["n_joined"] == N
+
+
 @pytest.mark.parametrize("n_asked", [5, 16, 27])
 def test_import_that_is_killed_ends_like_an_undisturbed_one(
     hospital: Hospital, n_asked: int, capsys: pytest.CaptureFixture[str]

@@ -495,6 +495,14 @@ def test_record_of_somebody_else_is_quarantined_and_audited(hospital: Hospital) 
     assert hospital.importer(retries_given_up=True).run(ACT).n_imported == 1
 
 
+def test_case_whose_study_was_moved_to_another_patient_is_named(hospital: Hospital) -> None:
+    hospital.run()
+    hospital.fhir.resources[0] = a_patient(identifier=[{"system": MRN_SYSTEM, "value": "P555"}])
+    summary = hospital.run()
+    assert (summary.n_in_doubt, summary.library.n_updated) == (1, 0)
+    assert "identity.mismatch" in {e.action for e in hospital.storage.audit.newest("a")}
+
+
 def test_study_that_the_record_does_not_know_is_left_for_later(hospital: Hospital) -> None:
     known = hospital.fhir.resources
     hospital.fhir.resources = []

@@ -18,7 +18,8 @@ from cds.adapters.sql.models import Table
 from cds.adapters.storage import Storage, initialise, open_storage
 from cds.engine.deidentification import shipped_deidentifier
 from cds.library.burned_in_text import TEXT_ON_PIXELS
-from cds.library.import_run import ImportSummary, LibraryImport
+from cds.library.import_run import LibraryImport
+from cds.library.import_summary import ImportSummary
 from cds.library.source_case import SourceCase, SourcePicture
 from cds.settings import Settings
 from tests.builders.burned_in import a_smooth_picture, with_writing
