@@ -20,6 +20,7 @@ from cds.domain.registration import EhrRegistration
 from cds.domain.report import CaseReport
 from cds.domain.secrecy import SecretText
 from cds.domain.study import StudyRef
+from cds.domain.text_box import TextBox
 
 Float32Array = NDArray[np.float32]
 IntArray = NDArray[np.int64]
@@ -146,6 +147,19 @@ class PatientFeatures(Protocol):
 
     def shared(self, query: PatientFacts, case: PatientFacts) -> tuple[SharedFact, ...]:
         """Return what both sides have and is worth showing, strongest contribution first."""
+        ...
+
+
+class TextDetector(Protocol):
+    """Finds writing that was burned into pixels; it does not read it."""
+
+    @property
+    def version(self) -> str:
+        """Return which detector this is, for the record of an import."""
+        ...
+
+    def text_boxes(self, grey: NDArray[np.uint8]) -> tuple[TextBox, ...]:
+        """Return what looks like writing on a picture of shape ``(rows, columns)``."""
         ...
 
 

@@ -79,6 +79,16 @@ class Settings:
         False,
         "Allows http and loopback peers; the server then refuses any non-loopback bind.",
     )
+    ca_file: Path | None = _setting(
+        "PRECEDENT_CA_FILE",
+        None,
+        "PEM file with the hospital's root certificates; empty means the public ones.",
+    )
+    storage_encrypted: str = _setting(
+        "PRECEDENT_STORAGE_ENCRYPTED",
+        "",
+        "Who attests that the state folder lies on an encrypted volume: attested,NAME,YYYY-MM-DD.",
+    )
     log_level: str = _setting("PRECEDENT_LOG_LEVEL", "INFO", "Level of the structured log.")
 
     @property
@@ -113,11 +123,9 @@ def settings_from_environment(environment: Mapping[str, str] | None = None) -> S
     300
 
     """
-    source = os.environ if environment is None else environment
+    source = process_environment() if environment is None else environment
     known = {f.metadata["env"]: f for f in fields(Settings)}
-    unknown = sorted(
-        k for k in source if k.startswith("PRECEDENT_") and k not in known and k not in _NOT_OURS
-    )
+    unknown = unknown_variables(source)
     if unknown:
         raise CdsError(
             Reason.INVALID_CONFIGURATION,
@@ -129,6 +137,17 @@ def settings_from_environment(environment: Mapping[str, str] | None = None) -> S
         if text:
             values[f.name] = _parse(env, str(f.type), text)
     return Settings(**values)
+
+
+def process_environment() -> Mapping[str, str]:
+    """Return the variables of this process; this module alone reads them."""
+    return os.environ
+
+
+def unknown_variables(environment: Mapping[str, str]) -> list[str]:
+    """Return the variables that are named like settings and are none."""
+    known = {f.metadata["env"] for f in fields(Settings)} | _NOT_OURS
+    return sorted(k for k in environment if k.startswith("PRECEDENT_") and k not in known)
 
 
 _NOT_OURS = frozenset(

@@ -1,4 +1,4 @@
-"""How gunicorn serves Precedent: the app is loaded once, then shared by forked workers.
+"""How gunicorn serves Precedent: the settings of `cds.web.serving`, and how many workers.
 
 ``gunicorn --config deploy/gunicorn.conf.py smart_app.wsgi:app`` serves everything,
 ``... cds.web.wsgi:app`` the doors for machines alone. Another address: ``--bind 0.0.0.0:8000``;
@@ -7,51 +7,8 @@ another number of workers: WEB_CONCURRENCY, which gunicorn reads itself.
 
 from __future__ import annotations
 
-import logging
 import os
-from pathlib import Path
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from gunicorn.arbiter import Arbiter
-    from gunicorn.workers.base import Worker
+from cds.web.serving import *  # noqa: F403  # every setting and hook
 
-bind = "127.0.0.1:8000"
-preload_app = True  # model, index and code are loaded once; workers share the memory
 workers = int(os.environ.get("WEB_CONCURRENCY", max(2, os.cpu_count() or 1)))
-worker_class = "gthread"
-threads = 8  # a hook waits for its peers most of the time
-timeout = 60  # s; a launch that reads a large study answers far below
-graceful_timeout = 10  # s; idle connections keep a worker that long, no answer takes as much
-keepalive = 5  # s
-max_requests = 20_000  # a worker is renewed now and then
-max_requests_jitter = 2_000
-worker_tmp_dir = "/dev/shm" if Path("/dev/shm").is_dir() else None  # noqa: S108 - gunicorn's heartbeat
-accesslog = None  # the product writes its own access log, without paths and queries
-errorlog = "-"
-loglevel = "info"
-limit_request_line = 8190
-
-
-def post_worker_init(worker: Worker) -> None:
-    """Give each worker its own connections and decoder before the first call arrives."""
-    worker.app.callable.extensions["precedent.engine"].prepare_worker()
-
-
-def worker_exit(_server: Arbiter, _worker: Worker) -> None:
-    """Leave at once when all is said.
-
-    onnxruntime 1.31.1 starts a thread at import. It lives in the master only, so its teardown hangs
-    or aborts in a forked worker: seen on a bare import, a fork and `sys.exit`, 2026-11.
-    """
-    logging.shutdown()
-    os._exit(0)
-
-
-def on_starting(server: Arbiter) -> None:
-    """Refuse to bind any other address than loopback in the development mode."""
-    from cds.settings import settings_from_environment
-    from cds.web.bind import check_bind
-
-    for address in server.cfg.address:
-        check_bind(settings_from_environment(), address)

@@ -59,6 +59,7 @@ OWNERS: dict[str, tuple[str, ...]] = {
     "fhir": ("cds.fhir",),
     "pydantic": ("cds.fhir", "cds.adapters"),
     "pydicom": ("cds.library", "cds.adapters", "sandbox"),
+    "dicomanonymizer": ("cds.library",),
     "highdicom": ("cds.reports",),
     "reportlab": ("cds.reports",),
     "requests": ("cds.adapters", "sandbox"),

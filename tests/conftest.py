@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import hypothesis
 import pytest
 
-from tests.servers import orthanc as orthanc_server
+from tests.servers.orthanc import orthanc, shared_orthanc
 from tests.servers.postgresql import database_url, postgresql
 
 if TYPE_CHECKING:
@@ -21,9 +21,12 @@ if TYPE_CHECKING:
 
     from playwright.sync_api import BrowserType
 
-    from tests.servers.orthanc import Orthanc
-
-__all__ = ["database_url", "postgresql"]  # fixtures that every folder of tests may use
+__all__ = [  # fixtures that every folder of tests may use
+    "database_url",
+    "orthanc",
+    "postgresql",
+    "shared_orthanc",
+]
 
 ROOT = Path(__file__).resolve().parent.parent
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
@@ -66,22 +69,6 @@ def browser_type() -> Iterator[BrowserType]:
 
     with sync_playwright() as playwright:
         yield playwright.chromium
-
-
-@pytest.fixture(scope="session")
-def shared_orthanc(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Orthanc]:
-    """One Orthanc for the whole run; `orthanc` hands it out empty."""
-    if orthanc_server.orthanc_program() is None:
-        missing(f"Orthanc with DICOMweb is missing: {orthanc_server.INSTALL}.")
-    with orthanc_server.running_orthanc(tmp_path_factory.mktemp("orthanc")) as server:
-        yield server
-
-
-@pytest.fixture
-def orthanc(shared_orthanc: Orthanc) -> Orthanc:
-    """An empty PACS that we did not write."""
-    shared_orthanc.clear()
-    return shared_orthanc
 
 
 @pytest.fixture(scope="session")

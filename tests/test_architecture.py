@@ -12,8 +12,13 @@ import pytest
 from tests.architecture_rules import imported_libraries, table_problems, violations
 
 ROOT = Path(__file__).resolve().parent.parent
-COMPANIONS = {"jinja2": "flask", "markupsafe": "flask", "werkzeug": "flask"}
-"""Libraries that come with one that is declared, and are part of how it is used."""
+COMPANIONS = {
+    "dicomanonymizer": "dicom-anonymizer",
+    "jinja2": "flask",
+    "markupsafe": "flask",
+    "werkzeug": "flask",
+}
+"""Libraries that come with one that is declared, or are named otherwise by their package."""
 
 
 def plant(root: Path, path: str, text: str) -> None:

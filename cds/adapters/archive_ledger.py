@@ -216,14 +216,8 @@ class SqlArchiveLedger:
             return self._entry(row)
 
     def _count(self, row: ArchiveStudyRow, n_instances: int, now: datetime) -> None:
-        before = None
-        if row.n_instances is not None and row.unchanged_since_at is not None:
-            before = InstanceCount(row.n_instances, row.unchanged_since_at)
-        after = (
-            InstanceCount(n_instances, now)
-            if before is None
-            else before.followed_by(n_instances, now)
-        )
+        before = self._entry(row).count
+        after = before.followed_by(n_instances, now) if before else InstanceCount(n_instances, now)
         if after != before:
             row.n_instances, row.unchanged_since_at = after.n_instances, after.since_at
             row.updated_at = now

@@ -82,6 +82,19 @@ class EncryptedBlobStore:
         if self._filesystem.exists(path):
             self._filesystem.rm_file(path)
 
+    def sealed(self, key: str) -> bytes | None:
+        """Return the encrypted bytes as they lie there, or None if there are none."""
+        try:
+            content: bytes = self._filesystem.cat_file(self._path(key))
+        except FileNotFoundError:
+            return None
+        return content
+
+    def delete_parts(self, key: str) -> None:
+        """Remove what interrupted writes of a blob left beside it."""
+        for path in self._filesystem.glob(f"{self._path(key)}.*.part"):
+            self._filesystem.rm_file(path)
+
     def _path(self, key: str) -> str:
         if not _KEY.fullmatch(key):
             raise CdsError(Reason.NOT_FOUND, "There is no such picture in the store.")

@@ -51,10 +51,10 @@ class CircuitBreaker:
 
         Whoever was let in reports with `succeeded` or `failed`.
         """
-        if self._opened_at_s is None:  # the common case takes no lock
+        if self._is_closed():  # the common case takes no lock
             return 0.0
         with self._lock:
-            if self._opened_at_s is None:
+            if self._is_closed():
                 return 0.0
             wait_s = self._next_probe_s - self._clock()
             if wait_s > 0:
@@ -79,3 +79,6 @@ class CircuitBreaker:
             if self._opened_at_s is None:
                 self._opened_at_s = self._clock()
             self._next_probe_s = self._clock() + self._probe_interval_s
+
+    def _is_closed(self) -> bool:
+        return self._opened_at_s is None

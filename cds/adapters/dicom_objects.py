@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydicom import uid
 from pydicom.filereader import read_dataset, read_partial
-from pydicom.tag import Tag
+from pydicom.tag import BaseTag, Tag
 
 from cds.adapters.dicom_decoding import BROKEN
 from cds.adapters.multipart_related import parts_of
@@ -34,7 +34,7 @@ MAX_INFLATED_HEADER_BYTES = 1024 * 1024
 _PREFIX_BYTES = 4096  # holds the file meta information, which says how the rest is written
 _LAST_TAG = 0x0020000D  # Study Instance UID; elements stand in the order of their tags
 _STATED = ("StudyInstanceUID", "SOPInstanceUID", "PatientID", "IssuerOfPatientID")
-_WANTED = [Tag(keyword) for keyword in ("SpecificCharacterSet", *_STATED)]
+_WANTED: list[BaseTag | int] = [Tag(keyword) for keyword in ("SpecificCharacterSet", *_STATED)]
 NOT_DICOM = "The PACS answered with something that is not a DICOM object."
 
 

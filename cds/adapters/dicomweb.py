@@ -85,7 +85,7 @@ class DicomwebSource:
         client = self._client_for(access.registration)
         errors: list[CdsError] = []
         for root in _roots(client, access.registration, study):
-            credential = _credential(access, root)
+            credential = credential_for(access, root)
             pacs = DicomwebService(root, client, credential, deadline, self._decode)
             try:
                 return pacs.frames(study, patient_id_value, access.registration.pacs_issuer)
@@ -119,7 +119,8 @@ def _roots(client: EgressClient, registration: EhrRegistration, study: StudyRef)
     )
 
 
-def _credential(access: FhirAccess, root: str) -> BoundCredential | None:
+def credential_for(access: FhirAccess, root: str) -> BoundCredential | None:
+    """Return what a DICOMweb root is asked with: the caller's token, our PACS account, or None."""
     registration = access.registration
     origin = origin_of(root)
     if access.access_token is not None and origin == origin_of(registration.fhir_base_url):

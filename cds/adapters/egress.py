@@ -288,8 +288,9 @@ class EgressClients:
             self._clients, self._owner_pid = {}, os.getpid()
         client = self._clients.get(registration)
         if client is None:
-            client = EgressClient(
-                registration, development=self._development, ca_file=self._ca_file
-            )
-            self._clients[registration] = client
+            client = self._clients[registration] = self.opened(registration)
         return client
+
+    def opened(self, registration: EhrRegistration) -> EgressClient:
+        """Return a new client of a registration."""
+        return EgressClient(registration, development=self._development, ca_file=self._ca_file)

@@ -151,7 +151,7 @@ class EgressSession(requests.Session):
     def _exchange(self, request: PreparedRequest, peer: str) -> requests.Response:
         remaining_s = self._bounds.deadline.remaining_s()
         if remaining_s <= _SHORTEST_S:
-            raise CdsError(Reason.DEADLINE, f"{peer} was not asked: the time was up.")
+            raise CdsError(Reason.DEADLINE, f"{peer} was not asked: the time was up.", n_requests=0)
         response = self._transport.adapter.send(
             request,
             stream=True,

@@ -109,11 +109,18 @@ class PinnedAdapter(HTTPAdapter):
         try:
             return (str(ipaddress.ip_address(host)),)
         except ValueError:
-            return _resolved_in_time(self._resolve, host, port)
+            return resolved_in_time(self._resolve, host, port)
 
 
-def _resolved_in_time(resolve: Resolver, host: str, port: int) -> Sequence[str]:
-    """Resolve in a thread, because getaddrinfo knows no time limit."""
+def resolved_in_time(resolve: Resolver, host: str, port: int) -> Sequence[str]:
+    """Resolve in a thread, because getaddrinfo knows no time limit; nothing found is empty.
+
+    Raises
+    ------
+    CdsError
+        UPSTREAM_FAILED if there is no answer within `RESOLVE_TIMEOUT_S`.
+
+    """
     answers: queue.SimpleQueue[Sequence[str]] = queue.SimpleQueue()
 
     def look_up() -> None:

@@ -13,7 +13,7 @@ from cds.fhir.archived_study import matching_imaging_study
 from cds.fhir.course import is_icu_location
 from cds.fhir.imaging_study import DICOM_UID_SYSTEM, OID_PREFIX
 from cds.fhir.patient_record import PARTS, REQUIRED, PatientRecord
-from cds.fhir.shapes import items, subject_id, text
+from cds.fhir.shapes import items, reference_id, subject_id, text
 
 if TYPE_CHECKING:
     from cds.domain.archive import ArchivedStudy
@@ -61,18 +61,19 @@ class SearchedRecords:
         patient = self._patient(study)
         if patient is None:
             return None
-        patient_id = text(patient.get("id")) or ""
+        newest, merged_ids = self._unmerged(patient)
+        patient_ids = [text(newest.get("id")) or "", *merged_ids]
         found: list[Resource] = []
         refused: list[str] = []
         for resource_type in PARTS:
-            parameters = [("patient", f"Patient/{patient_id}"), *_narrowed(resource_type, study)]
             try:
-                found += self._requests.search(resource_type, parameters)
+                for patient_id in patient_ids:
+                    found += self._part(resource_type, patient_id, study)
             except CdsError as error:
                 if not _may_lack(resource_type, error):
                     raise
                 refused.append(resource_type)
-        return PatientRecord.of(patient, found, refused=refused)
+        return PatientRecord.of(newest, found, refused=refused, merged_ids=merged_ids)
 
     def icu_location_ids(self) -> frozenset[str]:
         """Return the Locations that are intensive care units; asked once."""
@@ -104,6 +105,22 @@ class SearchedRecords:
             self._kept = frozenset(kept)
         return self._kept
 
+    def _part(
+        self, resource_type: str, patient_id: str, study: ArchivedStudy
+    ) -> tuple[Resource, ...]:
+        parameters = [("patient", f"Patient/{patient_id}"), *_narrowed(resource_type, study)]
+        return self._requests.search(resource_type, parameters)
+
+    def _unmerged(self, patient: Resource) -> tuple[Resource, tuple[str, ...]]:
+        """Return the Patient that this one was merged into, with every number of both."""
+        links = [k for k in items(patient.get("link")) if k.get("type") == "replaced-by"]
+        other_id = reference_id(links[0].get("other"), "Patient") if len(links) == 1 else None
+        if other_id is None or not _FHIR_ID.fullmatch(other_id):
+            return patient, ()
+        newest = self._read_patient(other_id)
+        numbers = [*items(newest.get("identifier")), *items(patient.get("identifier"))]
+        return {**newest, "identifier": numbers}, (text(patient.get("id")) or "",)
+
     def _patient(self, study: ArchivedStudy) -> Resource | None:
         imaging_study = self._imaging_study(study)
         if imaging_study is not None:
@@ -131,7 +148,9 @@ class SearchedRecords:
 
     def _read_patient(self, patient_id: str) -> Resource:
         patient = self._requests.read("Patient", patient_id)
-        if text(patient.get("id")) != patient_id or patient.get("resourceType") != "Patient":
+        if patient.get("resourceType") != "Patient":
+            raise CdsError(Reason.UPSTREAM_FAILED, "The EHR answered without data.")
+        if text(patient.get("id")) != patient_id:
             raise CdsError(
                 Reason.IDENTITY_MISMATCH,
                 "The EHR answered with another patient; the study was not imported.",

@@ -19,7 +19,7 @@ from cds.adapters.instance_selection import (
     wanted_instances,
 )
 from cds.adapters.pacs_gate import Meter, PacsGate, Work
-from cds.adapters.qido_search import INSTANCES_PAGE, PAGE, Found, QidoSearch
+from cds.adapters.qido_search import INSTANCES_PAGE, PAGE, End, Found, QidoSearch
 from cds.adapters.study_walk import StudyWalk
 from cds.domain.archive import ArchivedInstance, ArchivedStudy, StudySearch
 from cds.domain.errors import CdsError, Reason
@@ -128,12 +128,9 @@ class DicomwebArchive:
         path = f"/studies/{_checked(study)}"
         found = self._searched(f"{path}/instances", SOP_INSTANCE_UID, page=INSTANCES_PAGE)
         uids = _uids(found, SOP_INSTANCE_UID)
-        if not found.is_whole:  # of one series fewer come, which may be less than what is cut
-            for series in _uids(self._listed(f"{path}/series", SERIES_INSTANCE_UID)):
-                of_series = self._listed(
-                    f"{path}/series/{series}/instances", SOP_INSTANCE_UID, page=INSTANCES_PAGE
-                )
-                uids |= _uids(of_series, SOP_INSTANCE_UID)
+        if found.end is End.REPEATED:  # of one series fewer come, perhaps less than what is cut
+            for series in self._series(f"{path}/series"):
+                uids |= {i.sop_instance_uid for i in self._instances(f"{path}/series", series)}
         if not uids:
             raise CdsError(Reason.NO_IMAGING, "The PACS does not know this study.")
         return len(uids)
@@ -163,7 +160,7 @@ class DicomwebArchive:
 
     def _wanted(self, study: ArchivedStudy) -> tuple[InstanceRecord, ...]:
         path = f"/studies/{_checked(study)}/series"
-        found = dicom_json.series_from_json(list(self._listed(path, SERIES_INSTANCE_UID).answers))
+        found = self._series(path)
         if not found:
             raise CdsError(Reason.NO_IMAGING, "The PACS does not know this study.")
         wanted = self._choose(found, _modality(study), partial(self._instances, path))
@@ -173,14 +170,25 @@ class DicomwebArchive:
             )
         return wanted
 
+    def _series(self, path: str) -> tuple[SeriesRecord, ...]:
+        found = self._searched(path, SERIES_INSTANCE_UID)
+        if found.end is End.REPEATED and found.looks_cut:
+            raise _cut()
+        return dicom_json.series_from_json(list(found.answers))
+
     def _instances(self, path: str, series: SeriesRecord) -> tuple[InstanceRecord, ...]:
+        """Return a series's instances; a list that may be cut has to agree with the count."""
         uid = series.series_instance_uid
-        found = self._listed(
+        found = self._searched(
             f"{path}/{uid}/instances",
             SOP_INSTANCE_UID,
             page=INSTANCES_PAGE,
             fields=INSTANCE_FIELDS,
         )
+        if not found.is_whole and series.n_instances not in {None, len(found.answers)}:
+            raise _cut()
+        if found.end is End.REPEATED and found.looks_cut and series.n_instances is None:
+            raise _cut()
         return dicom_json.instances_from_json(list(found.answers), uid)
 
     def _retrieved(self, study: ArchivedStudy, instance: InstanceRecord) -> ArchivedInstance:
@@ -209,18 +217,6 @@ class DicomwebArchive:
             raise
         _check_identity(content, study, instance)
         return ArchivedInstance(instance.sop_instance_uid, instance.series_instance_uid, content)
-
-    def _listed(
-        self, path: str, key: str, *, page: int = PAGE, fields: tuple[str, ...] = ()
-    ) -> Found:
-        """Search, and refuse a list that was cut off."""
-        found = self._searched(path, key, page=page, fields=fields)
-        if found.is_cut:
-            raise CdsError(
-                Reason.UPSTREAM_FAILED,
-                "The PACS cuts the list of a study's objects off; raise its limit of results.",
-            )
-        return found
 
     def _searched(
         self, path: str, key: str, *, page: int = PAGE, fields: tuple[str, ...] = ()
@@ -265,7 +261,14 @@ def _modality(study: ArchivedStudy) -> str | None:
     return kinds[0] if len(kinds) == 1 else None
 
 
-def _uids(found: Found, key: str = SERIES_INSTANCE_UID) -> set[str]:
+def _cut() -> CdsError:
+    return CdsError(
+        Reason.UPSTREAM_FAILED,
+        "The PACS cuts the list of a study's objects off; raise its limit of search results.",
+    )
+
+
+def _uids(found: Found, key: str) -> set[str]:
     return {uid for answer in found.answers if (uid := dicom_json.uid_at(answer, key))}
 
 

@@ -104,7 +104,7 @@ class PacsGate:
     pace
         Clocks and sleep.
     tell
-        Told in a sentence when bulk work waits long; free of PHI.
+        Told once in a sentence when bulk work waits long; free of PHI.
 
     """
 
@@ -128,6 +128,7 @@ class PacsGate:
         self._turns = _Turns(policy)
         self._parallel = threading.BoundedSemaphore(policy.max_parallel)
         self._has_answered = False
+        self._told = ""
 
     def ask(
         self,
@@ -192,6 +193,8 @@ class PacsGate:
 
     def _note(self, error: CdsError) -> None:
         """Learn from a failure; an answer that refuses shows that the PACS lives."""
+        if error.facts.get("n_requests") == 0 or error.reason is Reason.EGRESS_REFUSED:
+            return  # the PACS was not asked, so nothing was learnt
         n_read_bytes = error.facts.get("n_read_bytes")
         if isinstance(n_read_bytes, int):
             self._charge(n_read_bytes)  # before the rest was refused
@@ -200,12 +203,19 @@ class PacsGate:
             self._turns.pause(float(asked_s), self._pace.monotonic())
         elif _may_pass(error):
             self.breaker.failed()
-        elif error.reason is not Reason.EGRESS_REFUSED:
+        else:
             self.breaker.succeeded()
 
     def _wait_until_admitted(self, work: Work) -> None:
         while (wait_s := self._wait_s(work)) > 0:
             self._pace.sleep(min(wait_s, LONGEST_SLEEP_S))
+        self._told = ""
+
+    def _say(self, sentence: str) -> None:
+        """Tell once why bulk work waits, however long it does."""
+        if sentence != self._told:
+            self._told = sentence
+            self.tell(sentence)
 
     def _wait_s(self, work: Work) -> float:
         if work is Work.BULK and (pause_s := self._bulk_pause_s()) > 0:
@@ -220,7 +230,7 @@ class PacsGate:
             open_for_s = self.breaker.open_for_s or 0.0
             if work is Work.PROMPT or open_for_s >= self.policy.outage_patience_s:
                 raise _left_alone("The PACS is not asked for now: it failed repeatedly.", probe_s)
-            self.tell("The PACS fails; it is asked again once a minute.")
+            self._say("The PACS fails repeatedly; it is asked now and then whether it is back.")
         return probe_s
 
     def _bulk_pause_s(self) -> float:
@@ -228,7 +238,7 @@ class PacsGate:
         resumes_at = self.policy.bulk_resumes_at(now, time_zone=self._time_zone)
         if resumes_at is None:
             return 0.0
-        self.tell("Bulk work pauses, as agreed for this PACS.")
+        self._say(f"Bulk work pauses until {resumes_at:%H:%M} UTC, as agreed for this PACS.")
         return max((resumes_at - now).total_seconds(), 1.0)
 
     def _back_off(self, error: CdsError, n_attempts: int) -> None:

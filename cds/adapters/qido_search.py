@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from enum import StrEnum
 from typing import Any
 from urllib.parse import urlencode
 
@@ -27,6 +28,15 @@ ACCEPT_JSON = "application/dicom+json"
 CUT_WARNING = "299"  # Source: PS3.18 section 10.6.3.1.2, "additional results"
 
 
+class End(StrEnum):
+    """How a list came to its end: proven whole, ended but perhaps cut, repeated, or not read on."""
+
+    WHOLE = "whole"
+    UNPROVEN = "unproven"
+    REPEATED = "repeated"
+    OPEN = "open"
+
+
 @dataclass(frozen=True, slots=True)
 class Found:
     """What a search gave.
@@ -35,16 +45,28 @@ class Found:
     ----------
     answers
         DICOM JSON, each object once.
-    is_whole
-        False if more may match than came.
-    is_cut
-        True if more match for certain, or very likely.
+    end
+        How far they are all that matches.
+    is_warned
+        Whether the server said that there are more.
 
     """
 
     answers: tuple[Any, ...]
-    is_whole: bool
-    is_cut: bool = False
+    end: End
+    is_warned: bool = False
+
+    @property
+    def is_whole(self) -> bool:
+        """Tell whether nothing can be missing."""
+        return self.end is End.WHOLE
+
+    @property
+    def looks_cut(self) -> bool:
+        """Tell whether the server said so, or the number looks like a limit somebody has set."""
+        n = len(self.answers)
+        is_limit = _is_round(n) or _is_round(n - 1)  # Orthanc answers one more than its limit
+        return not self.is_whole and (self.is_warned or is_limit)
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,14 +79,15 @@ class _Page:
 class QidoSearch:
     """Searches of one DICOMweb service.
 
-    A server may cut its answers without a word, and may ignore `offset`. Both are found out: an
-    answer that is shorter than another one of the same kind cannot have been cut; any other is
-    followed by a second page, which is empty, new, or the first once more.
+    A server may cut its lists without a word, before or after it applies `offset`, and may ignore
+    `offset` altogether. A list that is shorter than another one of the same kind cannot have been
+    cut, since such limits are constant; of any other one that is not known.
 
     Attributes
     ----------
-    longest
-        Length of the longest answer so far, by the tag that tells the answers apart.
+    longest_page, longest
+        Lengths of the longest page and of the longest list so far, by the tag that tells the
+        answers apart.
 
     """
 
@@ -73,6 +96,7 @@ class QidoSearch:
     credential: BoundCredential | None
     gate: PacsGate
     work: Work = Work.BULK
+    longest_page: dict[str, int] = field(default_factory=dict)
     longest: dict[str, int] = field(default_factory=dict)
 
     def search(
@@ -119,23 +143,47 @@ class QidoSearch:
                 for answer in one.answers
                 if (uid := dicom_json.uid_at(answer, key)) and uid not in found
             }
-            if one.answers and not fresh:  # it ignores `offset`
-                n_last = len(one.answers)
-                is_cut = one.is_warned or n_last == page or _is_round(n_last)
-                return Found(tuple(found.values()), is_whole=False, is_cut=is_cut)
+            if one.answers and not fresh and offset:
+                return Found(tuple(found.values()), End.REPEATED, one.is_warned)
             found.update(fresh)
-            longest = self.longest.get(key, SMALLEST_CAP)
-            is_short = len(one.answers) < min(longest, page)
-            self.longest[key] = max(longest, len(one.answers))
-            if not one.answers or (is_short and not one.is_warned):
-                return Found(tuple(found.values()), is_whole=True)
+            if self._is_last(one, key, page):
+                return Found(tuple(found.values()), self._end(key, len(found)))
             if not pages_on:
-                return Found(tuple(found.values()), is_whole=False)
+                return Found(tuple(found.values()), End.OPEN, one.is_warned)
             offset += len(one.answers)
         raise CdsError(
             Reason.UPSTREAM_FAILED,
             f"The PACS's answer to a search did not end after {MAX_PAGES} pages.",
         )
+
+    def lists_more(self, n: int, path: str, parameters: Parameters, *, key: str) -> bool:
+        """Tell whether the server lists more than so many at all; then fewer were not cut.
+
+        Parameters
+        ----------
+        n
+            Length of the list in doubt.
+        path, parameters
+            A search that matches more.
+        key
+            As in `search`.
+
+        """
+        query = {**parameters, "limit": "1", "offset": str(n + 1)}
+        if not self._page(path, query, is_persistent=True).answers:
+            return False
+        self.longest[key] = max(self.longest.get(key, SMALLEST_CAP), n + 1)
+        return True
+
+    def _is_last(self, one: _Page, key: str, page: int) -> bool:
+        n, longest = len(one.answers), self.longest_page.get(key, SMALLEST_CAP)
+        self.longest_page[key] = max(longest, n)
+        return n == 0 or (n < min(longest, page) and not one.is_warned)
+
+    def _end(self, key: str, n: int) -> End:
+        longest = self.longest.get(key, SMALLEST_CAP)
+        self.longest[key] = max(longest, n)
+        return End.WHOLE if n < longest else End.UNPROVEN
 
     def _page(self, path: str, query: Parameters, *, is_persistent: bool) -> _Page:
         url = f"{self.root}{path}?{urlencode(query, doseq=True)}"
@@ -170,5 +218,4 @@ class QidoSearch:
 
 
 def _is_round(n: int) -> bool:
-    """Tell whether a number looks like a limit that somebody set, not like a count."""
-    return n % 50 == 0 or (n >= 32 and n & (n - 1) == 0)
+    return n > 0 and (n % 10 == 0 or n % 25 == 0 or (n >= 16 and n & (n - 1) == 0))

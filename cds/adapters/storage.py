@@ -72,6 +72,7 @@ class Storage:
     registrations: SqlRegistrations
     backend_keys: SqlBackendKeys
     audit: SqlAuditTrail
+    rows: CaseRows
 
     def check_database(self) -> None:
         """Ask the database something cheap.
@@ -155,11 +156,19 @@ def storage_over(settings: StorageSettings, engine: Engine, ring: KeyRing, clock
         registrations=SqlRegistrations(engine, cipher, clock),
         backend_keys=SqlBackendKeys(engine, cipher, clock),
         audit=SqlAuditTrail(engine, clock),
+        rows=rows,
     )
 
 
 def _check_schema(engine: Engine) -> None:
-    if not is_at_head(engine):
+    try:
+        is_current = is_at_head(engine)
+    except SQLAlchemyError as error:
+        raise CdsError(
+            Reason.INVALID_CONFIGURATION,
+            f"The database does not answer ({type(error).__name__}); see `precedent doctor`.",
+        ) from None
+    if not is_current:
         raise CdsError(
             Reason.INVALID_CONFIGURATION,
             "The database is not at this version's schema; run `precedent init`.",

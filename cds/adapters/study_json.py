@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from datetime import date, datetime, time, timedelta, timezone, tzinfo
+from datetime import UTC, date, datetime, time, timedelta, timezone, tzinfo
 
 from cds.adapters import dicom_json
 from cds.domain.archive import ArchivedStudy
@@ -64,10 +64,11 @@ def study_time(answer: object) -> time | None:
     whole, _, fraction = written.partition(".")
     if len(whole) not in {2, 4, 6} or not whole.isdecimal() or not (fraction or "0").isdecimal():
         return None
-    parts = [int(whole[i : i + 2]) for i in range(0, len(whole), 2)]
-    parts[2:3] = [min(second, 59) for second in parts[2:3]]  # a leap second is written as 60
+    padded = whole.ljust(6, "0")
+    second = min(int(padded[4:]), 59)  # a leap second is written as 60
+    microsecond = int(fraction[:6].ljust(6, "0"))
     try:
-        return time(*parts, microsecond=int((fraction + "000000")[:6]) if fraction else 0)  # type: ignore[misc]  # at most three
+        return time(int(padded[:2]), int(padded[2:4]), second, microsecond)
     except ValueError:
         return None
 
@@ -83,4 +84,7 @@ def _started_at(answer: object, zone: tzinfo) -> datetime | None:
         if offset <= timedelta(hours=14):  # Source: PS3.3 C.12.1.1, -1200 to +1400
             zone = timezone(-offset if match[1] == "-" else offset)
     local = datetime.combine(on, study_time(answer) or time(), tzinfo=zone)
-    return local.astimezone(timezone.utc)  # noqa: UP017  # `timezone` is needed anyway
+    try:
+        return local.astimezone(UTC)
+    except OverflowError:  # the first or last day of the calendar: somebody's "unknown"
+        return None

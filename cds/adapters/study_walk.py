@@ -8,12 +8,13 @@ from datetime import date, datetime, time, timedelta, tzinfo
 from typing import Any
 
 from cds.adapters import dicom_json
-from cds.adapters.qido_search import Found, QidoSearch
+from cds.adapters.qido_search import End, Found, QidoSearch
 from cds.adapters.study_json import study_from_json, study_on, study_time
 from cds.domain.archive import ArchivedStudy, StudySearch
 from cds.domain.errors import CdsError, Reason
 
 EARLIEST = date(1900, 1, 1)
+LATEST = date(2999, 12, 31)
 FIRST_MONTH = date(1980, 1, 1)  # what is older is walked as one slice, and halved if it is full
 SHORTEST_S = 60
 DAY_S = 24 * 3600
@@ -123,7 +124,7 @@ class StudyWalk:
         except CdsError as error:
             if "max_bytes" not in error.facts or part.halves() is None:
                 raise
-            found = Found((), is_whole=False)  # too long to be read: like one that is cut
+            found = Found((), End.OPEN)  # too long to be read: like one that is cut
         inside = _by_uid(part, found.answers)
         if not found.is_whole:
             return self._halved(part, modality, found, inside)
@@ -134,17 +135,30 @@ class StudyWalk:
     ) -> dict[str, Any]:
         halves = part.halves()
         is_ignored = bool(found.answers) and len(inside) * 2 < len(found.answers)
-        if is_ignored or halves is None:
-            if found.is_cut or (is_ignored and not part.is_part_of_day):
-                raise _cannot_be_listed()
+        if is_ignored and not part.is_part_of_day:
+            raise _cannot_be_listed()  # the dates are ignored: halving would ask for ever
+        if halves is None or is_ignored:
+            self._check_listed(found)
             return inside
         listed = dict(inside)
         for half in halves:
             listed.update(self._listed(half, modality))
-        has_timeless = any(study_time(answer) is None for answer in inside.values())
-        if found.is_cut and has_timeless and halves[0].is_part_of_day:
-            raise _cannot_be_listed()  # no part of a day holds a study without a time
+        is_timeless = any(study_time(answer) is None for answer in inside.values())
+        if is_timeless and halves[0].is_part_of_day:
+            self._check_listed(found)  # no part of a day holds a study without a time
         return listed
+
+    def _check_listed(self, found: Found) -> None:
+        """Refuse a list that cannot be divided further and may have been cut."""
+        if not found.looks_cut:
+            return
+        n = len(found.answers)
+        everything = {"StudyDate": f"{EARLIEST:%Y%m%d}-{LATEST:%Y%m%d}"}
+        if found.end is End.UNPROVEN and self._qido.lists_more(
+            n, "/studies", everything, key=dicom_json.STUDY_INSTANCE_UID
+        ):
+            return
+        raise _cannot_be_listed()
 
     def _asked(self, part: Slice, modality: str | None, *, pages_on: bool) -> Found:
         parameters: dict[str, str | tuple[str, ...]] = {**part.parameters()}

@@ -178,7 +178,9 @@ class _Demo:
         shared = shared_secrets(self._state / "secrets.json")
         systems = record_number_systems(self._tryout / "fhir")
         storage = open_storage(self._settings)
-        storage.registrations.save(demo_registration(self._places, shared, systems))
+        registration = demo_registration(self._places, shared, systems)
+        storage.registrations.save(registration)
+        storage.backend_keys.ensure(registration.ehr_id, registration.backend_algorithm)
         storage.engine.dispose()
 
     def serve(self, servers: Children) -> None:

@@ -13,6 +13,7 @@ from cds.domain.secrecy import SecretText
 
 EHR_ID = "st-brevis"
 CLIENT_ID = "precedent-app"
+BACKEND_CLIENT_ID = "precedent-backend"
 PACS_USER = "precedent"
 EHR_HOST = "localhost"
 PRIVATE_MODE = 0o600
@@ -95,4 +96,7 @@ def demo_registration(
         ready_card=True,
         time_zone="UTC",
         frame_ancestors=(places.ehr_url,),
+        backend_client_id=BACKEND_CLIENT_ID,
+        portal_release_rule="never: the synthetic hospital has no portal",
+        portal_release_owner="the sandbox",
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from cds.cli import library_import, library_index, library_stats
+from cds.cli import library_erase, library_import, library_index, library_stats
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -13,5 +13,5 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         "library", help="import a case library and look at it", description=__doc__
     )
     commands = group.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for module in (library_import, library_index, library_stats):
+    for module in (library_import, library_index, library_stats, library_erase):
         module.add_parser(commands)

@@ -19,6 +19,7 @@ from cds.domain.archive import StudySearch
 from cds.domain.errors import CdsError, Reason
 from cds.domain.librarian import LibrarianAct
 from cds.domain.registration import EhrRegistration
+from cds.library.archive_intake import LEASE_S
 from cds.library.archive_kept_out import read_opt_out_list
 from cds.library.archive_preview import preview
 from cds.library.archive_summary import ArchiveSummary
@@ -58,6 +59,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=float,
         default=60.0,
         help="so long a study's count must stand still before it counts as complete",
+    )
+    group.add_argument(
+        "--lease-seconds",
+        type=float,
+        default=LEASE_S,
+        help="so long a study of an importer that was killed stays reserved",
+    )
+    group.add_argument(
+        "--retry-given-up",
+        action="store_true",
+        help="take up studies again that an earlier run gave up",
     )
     group.add_argument("--mrn-system", help="identifier system of the PACS's patient numbers")
     group.add_argument("--pacs-issuer", help="issuer of patient ID that stands for it")
@@ -114,13 +126,14 @@ def _act(
     search = StudySearch(
         from_on=arguments.from_on,
         to_on=arguments.to_on,
-        modalities=_listed(arguments.modality),
-        body_parts=_listed(arguments.body_part),
+        modalities=_names(arguments.modality),
+        body_parts=_names(arguments.body_part),
     )
     return LibrarianAct(librarian.strip(), basis.strip(), search, len(opt_outs)), opt_outs
 
 
-def _listed(text: str | None) -> tuple[str, ...]:
+def _names(text: str | None) -> tuple[str, ...]:
+    """Return what a list such as ``DX,CR`` names."""
     return tuple(one.strip().upper() for one in (text or "").split(",") if one.strip())
 
 
@@ -148,6 +161,9 @@ def _options(arguments: argparse.Namespace) -> ArchiveOptions:
         group_id=arguments.group,
         complete_until=arguments.follow_up_until,
         stable_s=arguments.stable_seconds,
+        lease_s=arguments.lease_seconds,
+        retries_given_up=arguments.retry_given_up,
+        writing_reviewed=arguments.writing_reviewed,
     )
 
 
@@ -207,6 +223,8 @@ def print_summary(summary: ArchiveSummary, console: Console) -> None:
     _print_counts("Reasons", summary.reasons, console)
     _print_counts("Quarantined", library.quarantined, console)
     _print_counts("Values set aside", library.set_aside, console)
+    for title in ("attributes", "counts"):
+        _print_counts(f"De-identified, {title}", library.deidentification.get(title, {}), console)
     _print_counts("Not to be had from the record", summary.gaps, console)
     if summary.n_cases_of_opted_out:
         console.print(

@@ -14,7 +14,8 @@ from cds.adapters.storage import Storage, open_storage
 from cds.cli import library_archive
 from cds.cli.library_index import rebuild_index
 from cds.cli.progress import Steps
-from cds.library.import_run import ImportSummary, LibraryImport
+from cds.library.import_run import LibraryImport
+from cds.library.import_summary import ImportSummary
 from cds.library.sources import FORMATS, SourceRequest, open_source
 from cds.settings import settings_from_environment
 
@@ -42,12 +43,8 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         action="store_true",
         help="labelled folder: declare that no patient has two pictures",
     )
-    parser.add_argument(
-        "--modality", help="labelled folder: what the pictures are; PACS: which are read, as DX,CR"
-    )
-    parser.add_argument(
-        "--body-part", help="labelled folder: what they show; PACS: which are read, as CHEST"
-    )
+    parser.add_argument("--modality", help="what the pictures are, such as DX (PACS: DX,CR)")
+    parser.add_argument("--body-part", help="what they show, such as CHEST (PACS: a list)")
     parser.add_argument(
         "--reference",
         action="store_true",
@@ -55,6 +52,11 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     )
     parser.add_argument("--limit", type=int, help="read this many rows at most")
     parser.add_argument("--every-modality", action="store_true", help="also rows that are no X-ray")
+    parser.add_argument(
+        "--writing-reviewed",
+        action="store_true",
+        help="a person has checked that the writing on these pictures names nobody",
+    )
     parser.add_argument("--no-index", action="store_true", help="do not embed, build no index")
     parser.add_argument("--json", action="store_true", help="print the summary as JSON")
     library_archive.add_arguments(parser)
@@ -87,6 +89,9 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _import(arguments: argparse.Namespace, storage: Storage, console: Console) -> ImportSummary:
+    # It loads onnxruntime: only where it is needed.
+    from cds.engine.deidentification import shipped_deidentifier
+
     source = open_source(
         SourceRequest(
             folder=arguments.path,
@@ -110,6 +115,9 @@ def _import(arguments: argparse.Namespace, storage: Storage, console: Console) -
         blobs=storage.blobs,
         keys=storage.keys,
         reader=frames_from_file,
+        deidentifier=shipped_deidentifier(
+            storage.keys, writing_reviewed=arguments.writing_reviewed
+        ),
     )
     with Steps(console, "Importing") as steps:
         return library_import.run(
@@ -133,6 +141,8 @@ def print_summary(summary: ImportSummary, console: Console) -> None:
         console.print(f"The same picture again: {summary.n_duplicates}.")
     _print_counts("Quarantined", summary.quarantined, console)
     _print_counts("Values set aside", summary.set_aside, console)
+    for title in ("attributes", "counts"):
+        _print_counts(f"De-identified, {title}", summary.deidentification.get(title, {}), console)
     console.print(
         f"The library now holds {summary.n_cases_in_library} cases of "
         f"{summary.n_patients_in_library} patients."

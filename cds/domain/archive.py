@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from datetime import date, datetime
 from enum import StrEnum
 
+from cds.domain.completeness import InstanceCount
+
 
 @dataclass(frozen=True, slots=True)
 class StudySearch:
@@ -114,6 +116,13 @@ class LedgerEntry:
     n_attempts: int = 0
     last_reason: str | None = None
     retry_at: datetime | None = None
+
+    @property
+    def count(self) -> InstanceCount | None:
+        """Return the last count and since when it stands, for the rule of completeness."""
+        if self.n_instances is None or self.unchanged_since_at is None:
+            return None
+        return InstanceCount(self.n_instances, self.unchanged_since_at)
 
     @property
     def has_late_instances(self) -> bool:

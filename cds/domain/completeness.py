@@ -108,13 +108,13 @@ class CompletenessRule:
 
         """
         stable_at = count.since_at + timedelta(seconds=self.stable_s)
+        again_at = aware(now) + timedelta(seconds=max(self.stable_s, 1.0))
         if count.n_instances == 0:
-            return CompletenessVerdict(Completeness.EMPTY, stable_at)
+            return CompletenessVerdict(Completeness.EMPTY, again_at)
         if aware(now) < stable_at:
             return CompletenessVerdict(Completeness.ARRIVING, stable_at)
         if all(n is None or n == count.n_instances for n in stated):
             return CompletenessVerdict(Completeness.COMPLETE)
-        again_at = aware(now) + timedelta(seconds=max(self.stable_s, 1.0))
         if aware(now) - count.since_at >= timedelta(seconds=self.patience_s):
             return CompletenessVerdict(Completeness.DISAGREES, again_at)
         return CompletenessVerdict(Completeness.ARRIVING, again_at)

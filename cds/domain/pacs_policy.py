@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from datetime import datetime, time, timedelta
+from typing import ClassVar
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 WEEKDAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
@@ -96,8 +97,9 @@ class PacsPolicy:
     megabytes_per_s
         Of answers, on average over a few answers; one object comes at the speed of the line.
     bulk_pauses
-        When bulk work (the import) stands still; prompt work (a study that has just arrived, a
-        clinician who waits) goes on. To import at night only, pause by day.
+        Windows, as `DailyWindow.from_text` reads them, in which bulk work (the import) stands
+        still; prompt work (a study that has just arrived, a clinician who waits) goes on. To import
+        at night only, pause by day.
     time_zone
         IANA name of the zone of `bulk_pauses`; None means the EHR's.
     request_limit_s
@@ -115,10 +117,13 @@ class PacsPolicy:
 
     """
 
+    # Whoever reads a policy from a file (pydantic) refuses a misspelt limit by this.
+    __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
+
     max_parallel: int = 2
     requests_per_s: float = 5.0
     megabytes_per_s: float = 10.0
-    bulk_pauses: tuple[DailyWindow, ...] = ()
+    bulk_pauses: tuple[str, ...] = ()
     time_zone: str | None = None
     request_limit_s: float = 60.0
     max_attempts: int = 3
@@ -133,6 +138,8 @@ class PacsPolicy:
         not_negative = (self.max_retry_after_s, self.probe_interval_s, self.outage_patience_s)
         if min(at_least_one) < 1 or min(positive) <= 0 or min(not_negative) < 0:
             raise ValueError("a limit of the PACS is out of its range")
+        for text in self.bulk_pauses:
+            DailyWindow.from_text(text)
         if self.time_zone is not None:
             _zone(self.time_zone)
 
@@ -148,7 +155,8 @@ class PacsPolicy:
 
         """
         local = moment.astimezone(_zone(self.time_zone or time_zone))
-        ends = [end for w in self.bulk_pauses if (end := w.ends_at(local)) is not None]
+        windows = map(DailyWindow.from_text, self.bulk_pauses)
+        ends = [end for window in windows if (end := window.ends_at(local)) is not None]
         return max(ends).astimezone(moment.tzinfo) if ends else None
 
 

@@ -345,7 +345,7 @@ def engine_from_settings(settings: Settings, *, clock: Clock | None = None) -> E
         encoder_hash=embedder.encoder_hash,
         feature_version=features.version,
     )
-    clients = EgressClients(development=settings.development)
+    clients = EgressClients(development=settings.development, ca_file=settings.ca_file)
     peers = EhrPeers(clients, clock=clock)
     analyst = Analyst(
         ports=AnalysisPorts(peers.reader, peers.images, storage.results, storage.audit, clock),

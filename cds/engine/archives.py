@@ -1,4 +1,4 @@
-"""Composition of an import from a hospital's archives: settings and a registration -> the import."""
+"""Composition of an import from the archives: settings and a registration -> the import."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
-from datetime import date
+from datetime import date, datetime
 
 from cds.adapters.archive_ledger import LedgerScope, SqlArchiveLedger
 from cds.adapters.archive_requests import ArchiveRequests
@@ -24,15 +24,17 @@ from cds.adapters.record_spool import RecordSpool
 from cds.adapters.storage import Storage, SystemClock
 from cds.domain.completeness import DEFAULT_STABLE_S, CompletenessRule
 from cds.domain.errors import CdsError, Reason
-from cds.domain.recorded_case import ReportReader, no_report_findings
+from cds.domain.facts import Finding
 from cds.domain.registration import EhrRegistration
 from cds.domain.secrecy import SecretText
 from cds.domain.time_limit import TimeLimit
-from cds.library.archive_cases import ArchiveScope, ReportScrubber, unseen
+from cds.engine.deidentification import shipped_deidentifier
+from cds.library.archive_cases import ArchiveScope
 from cds.library.archive_import import ArchiveImport
-from cds.library.archive_intake import Archives, Books, ImportPace
+from cds.library.archive_intake import LEASE_S, Archives, Books, ImportPace
 from cds.library.archive_kept_out import KeptOut
 from cds.library.import_run import LibraryImport
+from cds.library.report_findings import Assertion, findings_from_report
 from cds.ports import Clock
 from cds.settings import Settings
 
@@ -55,6 +57,12 @@ class ArchiveOptions:
         Until when the hospital states that deaths and returns are complete.
     stable_s
         So long the count of a study's instances must have stood still.
+    lease_s
+        So long a study of an importer that was killed stays reserved.
+    retries_given_up
+        Whether studies that an earlier run gave up are taken up again.
+    writing_reviewed
+        A person has declared that the writing on the pictures names nobody.
 
     """
 
@@ -64,14 +72,9 @@ class ArchiveOptions:
     group_id: str | None = None
     complete_until: date | None = None
     stable_s: float = DEFAULT_STABLE_S
-
-
-@dataclass(frozen=True, slots=True)
-class Reading:
-    """How report text is used; nothing is read or shown without the parts that know how."""
-
-    report_reader: ReportReader = no_report_findings
-    scrub: ReportScrubber = unseen
+    lease_s: float = LEASE_S
+    retries_given_up: bool = False
+    writing_reviewed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +131,6 @@ def open_archives(
     registration: EhrRegistration,
     options: ArchiveOptions,
     *,
-    reading: Reading | None = None,
     tell: Callable[[str], None] | None = None,
 ) -> Iterator[OpenArchives]:
     """Wire an import; a bulk export is made here, and its copy is gone at the end.
@@ -139,8 +141,8 @@ def open_archives(
         INVALID_CONFIGURATION, and for a bulk export what `BulkExport.into` raises.
 
     """
-    clock, reading = SystemClock(), reading or Reading()
-    clients = EgressClients(development=settings.development)
+    clock = SystemClock()
+    clients = EgressClients(development=settings.development, ca_file=settings.ca_file)
     http = clients(registration)
     gate = PacsGate(registration.pacs_policy, time_zone=registration.time_zone, tell=tell)
     with ExitStack() as stack:
@@ -152,13 +154,11 @@ def open_archives(
                 registration,
                 clock=clock,
                 complete_until=options.complete_until,
-                report_reader=reading.report_reader,
+                report_reader=findings_of_report,
             ),
             _ledger(storage, registration, options, clock),
         )
-        scope = ArchiveScope(
-            options.collection or registration.name, registration, options.licence, reading.scrub
-        )
+        scope = ArchiveScope(options.collection or registration.name, registration, options.licence)
         kept_out = KeptOut(SqlOptOuts(storage.engine, clock), storage.keys, registration)
         importer = ArchiveImport(
             archives,
@@ -168,9 +168,17 @@ def open_archives(
                 blobs=storage.blobs,
                 keys=storage.keys,
                 reader=frames_from_file,
+                deidentifier=shipped_deidentifier(
+                    storage.keys, writing_reviewed=options.writing_reviewed
+                ),
             ),
             scope=scope,
-            pace=ImportPace(clock, CompletenessRule(stable_s=options.stable_s)),
+            pace=ImportPace(
+                clock,
+                CompletenessRule(stable_s=options.stable_s),
+                options.lease_s,
+                retries_given_up=options.retries_given_up,
+            ),
         )
         yield OpenArchives(archives, scope, kept_out, importer, notes)
 
@@ -228,6 +236,15 @@ def _books(storage: Storage, kept_out: KeptOut, clock: Clock) -> Books:
         acts=SqlLibrarianActs(storage.engine, storage.cipher, clock),
         audit=storage.audit,
         kept_out=kept_out,
+    )
+
+
+def findings_of_report(text: str, known_at: datetime | None) -> tuple[Finding, ...]:
+    """Return the findings that a report states as present; what it doubts or denies is none."""
+    return tuple(
+        replace(named.finding, known_at=known_at)
+        for named in findings_from_report(text)
+        if named.assertion is Assertion.PRESENT
     )
 
 

@@ -117,7 +117,7 @@ def _icu(encounters: Iterable[Resource], icu_location_ids: frozenset[str]) -> It
             if started_at is None and len(places) == 1:
                 started_at, ended_at = whole
             if started_at is not None:
-                yield CourseEvent("icu", started_at, ended_at)
+                yield CourseEvent("icu", started_at, ended_at or whole[1])
 
 
 def _is_icu(place: Resource, icu_location_ids: frozenset[str]) -> bool:
@@ -132,7 +132,8 @@ def _procedures(procedures: Iterable[Resource]) -> Iterator[CourseEvent]:
         if procedure.get("status") not in _DONE:
             continue
         started_at, ended_at = _period(procedure.get("performedPeriod"))
-        is_moment = started_at is None
+        # Of what is over without a recorded end only the beginning is known.
+        is_moment = ended_at is None and procedure.get("status") != "in-progress"
         started_at = started_at or moment(procedure.get("performedDateTime"))
         if started_at is None:
             continue

@@ -55,9 +55,13 @@ class PatientRecord:
         resources: Iterable[Resource],
         *,
         refused: Iterable[str] = (),
+        merged_ids: Iterable[str] = (),
     ) -> PatientRecord:
-        """Sort resources by type; what is about another patient is left out and counted."""
-        patient_id = text(patient.get("id"))
+        """Sort resources by type; what is about another patient is left out and counted.
+
+        `merged_ids` are those of Patients that were merged into this one: the same person.
+        """
+        own_ids = {text(patient.get("id")), *merged_ids}
         parts: dict[str, list[Resource]] = {name: [] for name in PARTS.values()}
         seen: set[tuple[str, str]] = set()
         n_foreign = 0
@@ -65,7 +69,7 @@ class PatientRecord:
             kind = text(resource.get("resourceType")) or ""
             if kind not in PARTS:
                 continue
-            if subject_id(resource) != patient_id:
+            if subject_id(resource) not in own_ids:
                 n_foreign += 1
                 continue
             key = (kind, text(resource.get("id")) or "")

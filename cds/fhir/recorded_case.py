@@ -132,7 +132,7 @@ class _Join:
                 self.record, self._about_the_study(reports, episodes), now=self.rules.read_at
             ),
             set_aside=context.set_aside,
-            notes=self._notes(words),
+            notes={"film_at": self.film_at.astimezone(UTC).isoformat()},
             missing=(*context.missing, *self._not_asked()),
         )
 
@@ -216,12 +216,6 @@ class _Join:
         stays = (e for e in self.record.encounters if text(e.get("id")) in episodes)
         own = (self.imaging_study,) if self.imaging_study is not None else ()
         return (*own, *stays, *(r.resource for r in reports))
-
-    def _notes(self, words: str) -> dict[str, str]:
-        notes = {"film_at": self.film_at.astimezone(UTC).isoformat()}
-        if words:
-            notes["report"] = words
-        return notes
 
     def _not_asked(self) -> tuple[str, ...]:
         sentences = [f"{kind}: the EHR did not give it." for kind in sorted(self.record.refused)]

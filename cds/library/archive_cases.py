@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 from cds.domain.archive import ArchivedInstance, ArchivedStudy
@@ -10,15 +9,8 @@ from cds.domain.identity import check_identity
 from cds.domain.pixels import PixelFrame
 from cds.domain.recorded_case import RecordedCase
 from cds.domain.registration import EhrRegistration
+from cds.library.deidentification import RAW_REPORT
 from cds.library.source_case import SourceCase, SourcePicture
-
-ReportScrubber = Callable[[str], str | None]
-"""Report text -> text that may be shown, or None if nothing of it may."""
-
-
-def unseen(text: str) -> None:
-    """Keep report text unseen: a `ReportScrubber` for an import without one."""
-    del text
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,15 +25,12 @@ class ArchiveScope:
         The EHR that owns them.
     licence
         Said of each case.
-    scrub
-        Decides what of a report may be shown.
 
     """
 
     collection: str
     registration: EhrRegistration
     licence: str = ""
-    scrub: ReportScrubber = unseen
 
     @property
     def ehr_id(self) -> str:
@@ -94,11 +83,18 @@ def source_case(
         history=recorded.history,
         outcomes=recorded.outcomes,
         states_at_film=recorded.states_at_film,
-        report_text=scope.scrub(recorded.report_text) if recorded.report_text else None,
         licence=scope.licence,
-        notes=dict(recorded.notes),
+        notes=_notes(recorded),
         set_aside=recorded.set_aside,
         owner_ehr_id=scope.ehr_id,
         check=check,
         is_newest=True,
     )
+
+
+def _notes(recorded: RecordedCase) -> dict[str, str]:
+    """Return what is kept encrypted: the report's own words are shown only as far as scrubbed."""
+    notes = dict(recorded.notes)
+    if recorded.report_text:
+        notes[RAW_REPORT] = recorded.report_text
+    return notes

@@ -14,7 +14,8 @@ from cds.domain.librarian import LibrarianAct
 from cds.library.archive_cases import ArchiveScope
 from cds.library.archive_intake import Archives, Books, ImportPace, StudyIntake
 from cds.library.archive_summary import ArchiveSummary
-from cds.library.import_run import LibraryImport, Progress, StartedRun
+from cds.library.import_run import LibraryImport
+from cds.library.import_summary import Progress, StartedRun
 from cds.ports import AuditEvent
 
 SOURCE_KIND = "archives"

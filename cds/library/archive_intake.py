@@ -23,6 +23,7 @@ from cds.ports import AuditEvent, AuditTrail, Clock, IdentityKeys
 RETRY_AFTER = timedelta(hours=1)  # what failed in passing
 UNKNOWN_AFTER = timedelta(days=1)  # the record may learn of the patient
 MAX_FAILURES_IN_A_ROW = 5  # then a peer is down, not a study at fault
+LEASE_S = 120.0
 MAX_QUEUE = 1000  # studies whose count is being watched
 NOT_RECORDED = "the record does not know the patient"
 NO_USABLE_PICTURE = "no picture of the study could be used"
@@ -69,13 +70,16 @@ class ImportPace:
     ----------
     lease_s
         How long a dead importer blocks the study that it was at.
+    retries_given_up
+        Whether studies that an earlier run gave up are taken up again.
 
     """
 
     clock: Clock
     completeness: CompletenessRule = field(default_factory=CompletenessRule)
-    lease_s: float = 120.0
+    lease_s: float = LEASE_S
     sleep: Callable[[float], None] = time.sleep
+    retries_given_up: bool = False
 
 
 class _Stopped(Exception):  # noqa: N818  # no error: the walk's way out
@@ -157,8 +161,10 @@ class StudyIntake:
         if entry.state is LedgerState.WITHDRAWN:
             self.archives.ledger.reopen(entry.study_key, "the record is asked again")
         if entry.state is LedgerState.FAILED:
-            self.count["given_up_before"] += 1
-            return
+            if not self.pace.retries_given_up:
+                self.count["given_up_before"] += 1
+                return
+            self.archives.ledger.reopen(entry.study_key, "taken up again by the librarian")
         with self._forgiven(one, None):
             if entry.state is LedgerState.IMPORTED and not self._has_grown(study, entry):
                 yield from self._newest_facts(one)

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from cds.library.import_run import ImportSummary
+from cds.library.import_summary import ImportSummary
 
 
 @dataclass(frozen=True, slots=True)

@@ -55,7 +55,8 @@ class CaseCatalogue(Protocol):
         Returns
         -------
         bool
-            False if the study or one of the pictures is already there: nothing was added.
+            False if the study or one of the pictures is already there, or the patient or one of
+            the files was erased: nothing was added.
 
         """
         ...
@@ -81,6 +82,10 @@ class CaseCatalogue(Protocol):
 
     def n_updated_since(self, at: datetime) -> int:
         """Return how many cases later knowledge has changed since a time: an index is due."""
+        ...
+
+    def is_erased(self, patient_key: str, content_sha256: str) -> bool:
+        """Tell whether the patient or this very file was erased and must not come back."""
         ...
 
     def reject(self, run_id: str, *, collection: str, file: str, reason: str) -> None:

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import uuid
 from collections import Counter
-from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, field, replace
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+from functools import partial
 from hashlib import sha256
-from typing import Any, Protocol
 
 from cds.domain.case import LibraryCase, ViewGroup
 from cds.domain.errors import CdsError
+from cds.domain.pixels import PixelFrame
 from cds.library.catalogue import CaseCatalogue
+from cds.library.deidentification import Deidentifier
+from cds.library.deidentification_report import DeidentificationReport
+from cds.library.import_summary import ImportSummary, Progress, StartedRun
 from cds.library.picture_preparation import (
     MAX_FILE_BYTES,
     TOO_LARGE,
@@ -25,70 +29,8 @@ from cds.ports import BlobStore, IdentityKeys
 
 ID_LENGTH = 24  # hex digits of a keyed hash: 96 bits
 MAX_REASON_LENGTH = 200
+ERASED = "the patient was erased from the library or has objected"
 UNREADABLE_FILE = "the file cannot be opened"
-
-
-class Progress(Protocol):
-    """Told after each row, so that a command line can show it."""
-
-    def advance(self, *, n_done: int, n_cases: int, n_quarantined: int) -> None:
-        """Show how far the run is."""
-        ...
-
-
-@dataclass(frozen=True, slots=True)
-class StartedRun:
-    """A run that is in the catalogue already."""
-
-    run_id: str
-
-
-@dataclass(frozen=True, slots=True)
-class ImportSummary:
-    """What one run did.
-
-    Attributes
-    ----------
-    n_rows
-        Studies that the source named.
-    n_cases, n_pictures
-        Added by this run.
-    n_already, n_duplicates
-        Pictures that were in the library before, and pictures whose very bytes another row of this
-        run had: neither is doubled.
-    quarantined
-        Reason -> files or rows set apart in this run.
-    set_aside
-        ``field: reason`` -> values that were read but not used.
-    n_cases_in_library, n_patients_in_library
-        Afterwards.
-    n_updated
-        Cases of earlier runs that later knowledge has changed.
-
-    """
-
-    run_id: str
-    source_kind: str
-    n_rows: int = 0
-    n_cases: int = 0
-    n_patients: int = 0
-    n_pictures: int = 0
-    n_already: int = 0
-    n_duplicates: int = 0
-    quarantined: Mapping[str, int] = field(default_factory=dict)
-    set_aside: Mapping[str, int] = field(default_factory=dict)
-    n_cases_in_library: int = 0
-    n_patients_in_library: int = 0
-    n_updated: int = 0
-
-    @property
-    def n_quarantined(self) -> int:
-        """Return how many files or rows were set apart."""
-        return sum(self.quarantined.values())
-
-    def to_json(self) -> dict[str, Any]:
-        """Return the summary as plain values."""
-        return {**asdict(self), "n_quarantined": self.n_quarantined}
 
 
 class LibraryImport:
@@ -103,6 +45,8 @@ class LibraryImport:
         Where cases, pictures and keyed identities go.
     reader
         Decodes DICOM, JPEG and PNG files.
+    deidentifier
+        What everything passes before it is kept.
 
     """
 
@@ -113,11 +57,13 @@ class LibraryImport:
         blobs: BlobStore,
         keys: IdentityKeys,
         reader: PictureReader,
+        deidentifier: Deidentifier,
     ) -> None:
         self._catalogue = catalogue
         self._blobs = blobs
         self._keys = keys
         self._reader = reader
+        self._deidentifier = deidentifier
 
     def run(
         self,
@@ -153,9 +99,10 @@ class LibraryImport:
             pictures goes to the quarantine instead.
 
         """
-        run = _Run(started.run_id if started else str(uuid.uuid4()), collection)
+        run_id = started.run_id if started else str(uuid.uuid4())
+        run = _Run(run_id, collection, self._deidentifier.new_report())
         if started is None:
-            self._catalogue.start_run(run.run_id, collection=collection, source_kind=source_kind)
+            self._catalogue.start_run(run_id, collection=collection, source_kind=source_kind)
         for n_done, row in enumerate(rows, start=1):
             self._import_row(row, run)
             if progress is not None:
@@ -182,7 +129,7 @@ class LibraryImport:
         prepared = [p for p in (self._picture(row, s, run) for s in row.pictures) if p is not None]
         if not prepared:
             return
-        case = self._case(row, prepared)
+        case = self._case(row, prepared, run)
         if case is None:
             self._reject(run, row.row_name, NO_PATIENT)
             return
@@ -201,15 +148,32 @@ class LibraryImport:
         if self._catalogue.has_file(content_sha256):
             run.count["already"] += 1
             return None
-        picture_id = self._opaque_id("picture", row.collection, content_sha256)
+        return self._prepared(row, source, content, run)
+
+    def _prepared(
+        self, row: SourceCase, source: SourcePicture, content: bytes, run: _Run
+    ) -> PreparedPicture | None:
+        """Decode, de-identify and store one file; None if it was set apart."""
+        content_sha256 = sha256(content).hexdigest()
         try:
             frame = read_frame(content, self._reader)
             if row.check is not None:
                 row.check(frame)
+            subject = _subject(row, frame) or (row.collection, content_sha256)
+            if self._catalogue.is_erased(self._keys.patient_key(*subject), content_sha256):
+                run.quarantined[ERASED] += 1  # counted only: its name may be the patient's
+                return None
+            return prepare(
+                content,
+                self._deidentifier.frame(content, frame, subject, run.deidentification),
+                source,
+                blobs=self._blobs,
+                picture_id=self._opaque_id("picture", row.collection, content_sha256),
+                check_pixels=partial(self._deidentifier.check_pixels, run.deidentification),
+            )
         except CdsError as error:
             self._reject(run, source.name, error.sentence)
             return None
-        return prepare(content, frame, source, blobs=self._blobs, picture_id=picture_id)
 
     def _content(self, source: SourcePicture, run: _Run) -> bytes | None:
         """Return the bytes of a picture; None if they cannot be had, with the reason noted."""
@@ -236,27 +200,26 @@ class LibraryImport:
         known = self._catalogue.case_by_study(row.collection, study_key)
         if known is None or known.owner_ehr_id != row.owner_ehr_id:
             return
-        if self._catalogue.update_case(
-            updated_case(known, row), notes=row.notes, run_id=run.run_id
-        ):
+        text = self._deidentifier.report_text(row, run.deidentification)
+        newest = updated_case(known, row, text)
+        if self._catalogue.update_case(newest, notes=row.notes, run_id=run.run_id):
             run.count["updated"] += 1
 
-    def _case(self, row: SourceCase, prepared: list[PreparedPicture]) -> LibraryCase | None:
+    def _case(
+        self, row: SourceCase, prepared: list[PreparedPicture], run: _Run
+    ) -> LibraryCase | None:
         """Return the case; None if neither the row nor its pictures say whose it is."""
         frame = prepared[0].frame
-        identity = frame.identity
-        patient = row.patient_value or identity.patient_id_value
-        if not patient:
+        subject = _subject(row, frame)
+        if subject is None:
             return None
-        namespace = row.patient_namespace
-        if row.patient_value is None and identity.issuer:
-            namespace = identity.issuer
+        identity = frame.identity
         study_uid = row.study_instance_uid or identity.study_instance_uid
         study_key = self._keys.study_key(study_uid or _study_name(row))
         return LibraryCase(
             case_id=self._opaque_id("case", row.collection, study_key),
             collection=row.collection,
-            patient_key=self._keys.patient_key(namespace, patient),
+            patient_key=self._keys.patient_key(*subject),
             study_key=study_key,
             owner_ehr_id=row.owner_ehr_id,
             modality=row.modality or frame.modality,
@@ -272,7 +235,7 @@ class LibraryImport:
             history=row.history,
             outcomes=row.outcomes,
             states_at_film=row.states_at_film,
-            report_text=row.report_text,
+            report_text=self._deidentifier.report_text(row, run.deidentification),
             licence=row.licence,
             pictures=tuple(p.picture for p in prepared),
         )
@@ -305,7 +268,9 @@ class LibraryImport:
         return self._keys.study_key(f"{kind}\n{collection}\n{value}")[:ID_LENGTH]
 
 
-def updated_case(known: LibraryCase, row: SourceCase) -> LibraryCase:
+def updated_case(
+    known: LibraryCase, row: SourceCase, report_text: str | None = None
+) -> LibraryCase:
     """Return a case with what is known now; its identity, pictures and view stay."""
     return replace(
         known,
@@ -317,12 +282,23 @@ def updated_case(known: LibraryCase, row: SourceCase) -> LibraryCase:
         history=row.history,
         outcomes=row.outcomes,
         states_at_film=row.states_at_film,
-        report_text=row.report_text,
+        report_text=report_text,
     )
 
 
 def _study_name(row: SourceCase) -> str:
     return f"{row.collection}\n{row.study_name}"
+
+
+def _subject(row: SourceCase, frame: PixelFrame) -> tuple[str, str] | None:
+    """Return whose number it is and the number; None if neither row nor picture says."""
+    identity = frame.identity
+    patient = row.patient_value or identity.patient_id_value
+    if not patient:
+        return None
+    if row.patient_value is None and identity.issuer:
+        return identity.issuer, patient
+    return row.patient_namespace, patient
 
 
 @dataclass(slots=True)
@@ -331,6 +307,7 @@ class _Run:
 
     run_id: str
     collection: str
+    deidentification: DeidentificationReport
     count: Counter[str] = field(default_factory=Counter)
     quarantined: Counter[str] = field(default_factory=Counter)
     set_aside: Counter[str] = field(default_factory=Counter)
@@ -342,7 +319,11 @@ class _Run:
         return self.quarantined.total()
 
     def counts_for_record(self) -> dict[str, int]:
-        return {**self.count, "quarantined": self.n_quarantined}
+        return {
+            **self.count,
+            "quarantined": self.n_quarantined,
+            **self.deidentification.flat_counts(),
+        }
 
     def summary(
         self, source_kind: str, *, n_cases_in_library: int, n_patients_in_library: int
@@ -358,6 +339,7 @@ class _Run:
             n_duplicates=self.count["duplicates"],
             quarantined=dict(self.quarantined.most_common()),
             set_aside=dict(self.set_aside.most_common()),
+            deidentification=self.deidentification.to_json(),
             n_cases_in_library=n_cases_in_library,
             n_patients_in_library=n_patients_in_library,
             n_updated=self.count["updated"],

@@ -9,6 +9,7 @@ from io import BytesIO
 
 import numpy as np
 import pydicom
+from numpy.typing import NDArray
 from PIL import Image
 from pydicom.errors import InvalidDicomError
 
@@ -19,6 +20,7 @@ from cds.domain.pixels import PixelFrame
 from cds.library.source_case import SourcePicture
 from cds.ports import BlobStore
 
+GreyPicture = NDArray[np.uint8]
 PictureReader = Callable[[bytes], tuple[PixelFrame, ...]]
 
 LONG_SIDE_PX = 1024
@@ -73,7 +75,13 @@ def read_frame(content: bytes, reader: PictureReader) -> PixelFrame:
 
 
 def prepare(
-    content: bytes, frame: PixelFrame, source: SourcePicture, *, blobs: BlobStore, picture_id: str
+    content: bytes,
+    frame: PixelFrame,
+    source: SourcePicture,
+    *,
+    blobs: BlobStore,
+    picture_id: str,
+    check_pixels: Callable[[GreyPicture], None],
 ) -> PreparedPicture:
     """Store the picture's pixels and return what the catalogue keeps of it.
 
@@ -89,10 +97,14 @@ def prepare(
         Where the PNG goes.
     picture_id
         Opaque.
+    check_pixels
+        Sees the picture as it will be kept, before it is; raises what it refuses.
 
     """
     view = source.view_position or frame.view_position
-    rows, columns, png = to_png(frame)
+    grey = grey_picture(frame)
+    check_pixels(grey)
+    rows, columns, png = _png_of(grey)
     picture = CasePicture(
         picture_id=picture_id,
         blob_key=blobs.put(png),
@@ -107,13 +119,23 @@ def prepare(
 
 def to_png(frame: PixelFrame) -> tuple[int, int, bytes]:
     """Return rows, columns and the PNG (8-bit grey, long side at most 1024 px)."""
+    return _png_of(grey_picture(frame))
+
+
+def grey_picture(frame: PixelFrame) -> GreyPicture:
+    """Return the pixels that are kept: shape ``(rows, columns)``, uint8, long side <= 1024 px."""
     grey = np.round(frame.pixels * WHITE_8_BIT).astype(np.uint8)
+    if max(grey.shape) <= LONG_SIDE_PX:
+        return grey
     image = Image.fromarray(grey)
-    if max(image.size) > LONG_SIDE_PX:
-        image.thumbnail((LONG_SIDE_PX, LONG_SIDE_PX), Image.Resampling.LANCZOS)
+    image.thumbnail((LONG_SIDE_PX, LONG_SIDE_PX), Image.Resampling.LANCZOS)
+    return np.asarray(image)
+
+
+def _png_of(grey: GreyPicture) -> tuple[int, int, bytes]:
     stream = BytesIO()
-    image.save(stream, format="PNG", compress_level=PNG_LEVEL)
-    return image.height, image.width, stream.getvalue()
+    Image.fromarray(grey).save(stream, format="PNG", compress_level=PNG_LEVEL)
+    return grey.shape[0], grey.shape[1], stream.getvalue()
 
 
 def from_png(png: bytes, *, content_sha256: str = "") -> PixelFrame:

@@ -18,6 +18,13 @@ from authlib.oauth2.rfc9207 import IssuerParameter
 from authlib.oidc.core.grants import OpenIDCode
 from joserfc import jwt
 
+from sandbox.web.backend_services import (
+    GRANT,
+    SYSTEM_ACCOUNT,
+    RegisteredSystem,
+    offer_to_systems,
+)
+from sandbox.web.backend_services import TOKEN_LIFETIME_S as SYSTEM_TOKEN_LIFETIME_S
 from sandbox.web.grants import TOKEN_LIFETIME_S, CodeRecord, GrantBook, TokenRecord
 from sandbox.web.keys import SigningKeys
 from sandbox.web.places import Places
@@ -80,9 +87,9 @@ class AuthorizationParts:
     places: Places
     grants: GrantBook
     keys: SigningKeys
-    apps: tuple[RegisteredApp, ...]
+    apps: tuple[RegisteredApp | RegisteredSystem, ...]
 
-    def app(self, client_id: str) -> RegisteredApp | None:
+    def app(self, client_id: str) -> RegisteredApp | RegisteredSystem | None:
         """Return the registered app with this id, or None."""
         return next((app for app in self.apps if app.client_id == client_id), None)
 
@@ -280,7 +287,7 @@ def _save_token(parts: AuthorizationParts, token: dict[str, Any], request: Any) 
             access_token=token["access_token"],
             client_id=request.client.client_id,
             scope=token["scope"],
-            account=request.user,
+            account=request.user or SYSTEM_ACCOUNT,
             issued_at=time.time(),
             lifetime_s=token["expires_in"],
             launch=launch,
@@ -300,6 +307,7 @@ def build_server(app: Flask, parts: AuthorizationParts) -> AuthorizationServer:
     app.config["OAUTH2_TOKEN_EXPIRES_IN"] = {
         "authorization_code": TOKEN_LIFETIME_S,
         "refresh_token": TOKEN_LIFETIME_S,
+        GRANT: SYSTEM_TOKEN_LIFETIME_S,
     }
     server = AuthorizationServer(
         app,
@@ -311,6 +319,7 @@ def build_server(app: Flask, parts: AuthorizationParts) -> AuthorizationServer:
         [StrictCodeChallenge(required=True), LaunchChecks(parts), IdTokens(parts)],
     )
     server.register_grant(_refresh_grant(parts))
+    offer_to_systems(server, parts.places)
     server.register_extension(Issuer(parts.places))
     for endpoint in _endpoints(parts):
         server.register_endpoint(endpoint)

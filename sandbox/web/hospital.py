@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from sandbox.web.authorization_server import AuthorizationParts, RegisteredApp
+from sandbox.web.backend_services import RegisteredSystem
 from sandbox.web.dicom_folder import DicomFolder
 from sandbox.web.fhir_store import FhirStore
 from sandbox.web.grants import GrantBook
@@ -44,4 +45,5 @@ class Hospital:
             redirect_urls=(self.places.redirect_url,),
             launch_urls=(self.places.launch_url,),
         )
-        return AuthorizationParts(self.places, self.grants, self.keys, (app,))
+        system = RegisteredSystem(self.places.backend_client_id, self.places.backend_key_set_url)
+        return AuthorizationParts(self.places, self.grants, self.keys, (app, system))

@@ -17,12 +17,15 @@ class Places:
         Origin of the product as a browser sees it.
     ehr_id
         The product's name for this EHR, a segment of its machine addresses.
+    backend_client_id
+        The product's id at the token server for work without a user.
 
     """
 
     base_url: str
     app_url: str
     ehr_id: str = "st-brevis"
+    backend_client_id: str = "precedent-backend"
 
     @property
     def fhir_base_url(self) -> str:
@@ -53,6 +56,11 @@ class Places:
     def app_fhir_url(self) -> str:
         """Return the product's FHIR base for this EHR."""
         return f"{self.app_url}/t/{self.ehr_id}/fhir"
+
+    @property
+    def backend_key_set_url(self) -> str:
+        """Return where the product publishes the keys with which it signs in without a user."""
+        return f"{self.app_url}/t/{self.ehr_id}/jwks.json"
 
     @property
     def launch_url(self) -> str:

@@ -85,3 +85,21 @@ def _is_grantable(text: str) -> bool:
     return set(wanted.letters) <= set("rs") or (
         wanted.resource_type in _CREATABLE and set(wanted.letters) <= set("crs")
     )
+
+
+def grantable_to_systems(scope: str) -> str:
+    """Return the part of a requested scope that this server grants to a system without a user.
+
+    Reading of every served type, nothing else.
+    """
+    wanted = ((text, resource_scope(text)) for text in scope.split())
+    return " ".join(
+        dict.fromkeys(
+            text
+            for text, one in wanted
+            if one is not None
+            and one.context == "system"
+            and one.resource_type in {"*", *PARAMETERS}
+            and set(one.letters) <= set("rs")
+        )
+    )

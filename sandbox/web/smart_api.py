@@ -20,6 +20,7 @@ from flask import (
 )
 
 from sandbox.web.authorization_server import build_server, no_store
+from sandbox.web.backend_services import ALGORITHMS, GRANT, METHOD
 from sandbox.web.ehr_session import current_account, local_path, signed_in_at, staff_only
 from sandbox.web.search_parameters import PARAMETERS
 
@@ -36,6 +37,7 @@ CAPABILITIES = (
     "launch-ehr",
     "authorize-post",
     "client-confidential-symmetric",
+    "client-confidential-asymmetric",
     "sso-openid-connect",
     "context-banner",
     "context-ehr-patient",
@@ -59,11 +61,12 @@ def smart_configuration(places: Places) -> dict[str, Any]:
         "token_endpoint": f"{base}/token",
         "introspection_endpoint": f"{base}/introspect",
         "revocation_endpoint": f"{base}/revoke",
-        "grant_types_supported": ["authorization_code", "refresh_token"],
+        "grant_types_supported": ["authorization_code", "refresh_token", GRANT],
         "response_types_supported": ["code"],
         "code_challenge_methods_supported": ["S256"],
         "authorization_response_iss_parameter_supported": True,
-        "token_endpoint_auth_methods_supported": ["client_secret_basic"],
+        "token_endpoint_auth_methods_supported": ["client_secret_basic", METHOD],
+        "token_endpoint_auth_signing_alg_values_supported": list(ALGORITHMS),
         "scopes_supported": [
             "launch",
             "openid",
@@ -72,6 +75,7 @@ def smart_configuration(places: Places) -> dict[str, Any]:
             "offline_access",
             *(f"patient/{name}.rs" for name in PARAMETERS),
             "user/*.rs",
+            "system/*.rs",
         ],
         "capabilities": list(CAPABILITIES),
     }

@@ -138,7 +138,7 @@ def _answer(level: str, header: Dataset, n_instances: int) -> dict[str, Any]:
 
 def _matches(header: Dataset, keyword: str, wanted: str) -> bool:
     if keyword == "ModalitiesInStudy":
-        return wanted == header.get("Modality")
+        return wanted == str(header.get("Modality", ""))
     said = str(header.get(keyword, ""))
     if keyword in {"StudyDate", "StudyTime"}:
         first, _, last = wanted.partition("-")

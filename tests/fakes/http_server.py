@@ -128,7 +128,7 @@ def _handler(owner: LocalServer) -> type[BaseHTTPRequestHandler]:
 
         date_time_string = owner.date_header  # type: ignore[assignment]  # bound to the server
 
-        do_GET = do_POST = _serve  # noqa: N815  # the base class's names
+        do_GET = do_POST = do_DELETE = _serve  # noqa: N815  # the base class's names
 
         def log_message(self, format: str, *args: Any) -> None:  # noqa: A002  # the base class's name
             del format, args

@@ -45,6 +45,8 @@ class ListingPacs:
     ----------
     cap
         Never answers more than so many at once.
+    total_cap
+        Never lists more than so many, whatever the offset, as Orthanc with a limit of results.
     warns
         Says so with ``Warning: 299``.
     is_endless
@@ -54,6 +56,7 @@ class ListingPacs:
 
     studies: list[ListedStudy]
     cap: int | None = None
+    total_cap: int | None = None
     warns: bool = False
     ignores_offset: bool = False
     ignores_limit: bool = False
@@ -89,6 +92,7 @@ class ListingPacs:
                 yield study
 
     def _page(self, asked: Asked, answers: list[dict[str, Any]]) -> Reply:
+        answers = answers[: self.total_cap]
         offset = 0 if self.ignores_offset else int(asked.query["offset"][0])
         limit = len(answers) if self.ignores_limit else int(asked.query["limit"][0])
         size = min(limit, self.cap or limit)

@@ -21,8 +21,10 @@ from cds.cli.main import EXIT_REFUSED, main
 from cds.domain.embedding import ImageEmbedding
 from cds.domain.errors import CdsError, Reason
 from cds.domain.pixels import PixelFrame
+from cds.engine.deidentification import shipped_deidentifier
 from cds.library.embedding_run import embed_missing
-from cds.library.import_run import ImportSummary, LibraryImport
+from cds.library.import_run import LibraryImport
+from cds.library.import_summary import ImportSummary
 from cds.library.library_stats import library_stats
 from cds.library.sources import SourceRequest, open_source
 from cds.settings import Settings
@@ -59,7 +61,11 @@ def import_from(
 ) -> ImportSummary:
     source = open_source(request)
     return LibraryImport(
-        catalogue=storage.catalogue, blobs=storage.blobs, keys=storage.keys, reader=in_process
+        catalogue=storage.catalogue,
+        blobs=storage.blobs,
+        keys=storage.keys,
+        reader=in_process,
+        deidentifier=shipped_deidentifier(storage.keys),
     ).run(source.rows, source_kind=source.layout, collection=source.collection, limit=limit)
 
 
@@ -118,7 +124,11 @@ def test_import_when_interrupted_goes_on_where_it_stopped(storage: Storage, tmp_
 
     source = open_source(request)
     interrupted = LibraryImport(
-        catalogue=storage.catalogue, blobs=storage.blobs, keys=storage.keys, reader=in_process
+        catalogue=storage.catalogue,
+        blobs=storage.blobs,
+        keys=storage.keys,
+        reader=in_process,
+        deidentifier=shipped_deidentifier(storage.keys),
     )
     with pytest.raises(PowerCutError):
         interrupted.run(source.rows, source_kind=source.layout, progress=CutAfterTwo())
@@ -377,6 +387,7 @@ def test_shared_collection_when_imported_has_the_tables_own_counts(
         blobs=storage.blobs,
         keys=storage.keys,
         reader=lambda content: frames_from_picture(content, isolate=False),
+        deidentifier=shipped_deidentifier(storage.keys, writing_reviewed=True),
     ).run(source.rows, source_kind=source.layout, collection=source.collection)
     kept = list(contents.values())
     assert summary.n_quarantined == len(table) - len(held)

@@ -39,7 +39,19 @@ def library(collection: Path, tmp_path_factory: pytest.TempPathFactory) -> Itera
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PRECEDENT_STATE_DIR", str(state))
         assert main(["init"]) == 0
-        assert main(["library", "import", str(collection), "--limit", str(N_IMPORTED)]) == 0
+        assert (
+            main(
+                [
+                    "library",
+                    "import",
+                    str(collection),
+                    "--writing-reviewed",
+                    "--limit",
+                    str(N_IMPORTED),
+                ]
+            )
+            == 0
+        )
         yield state
 
 

@@ -26,8 +26,8 @@ PATIENT_BEARING = {
     *("analysis_result", "hook_call", "card_shown", "audit_event", "smart_session"),
     *("launch_state", "seen_jti", "ehr_registration", "backend_key"),
 }
-NEW_YEAR = datetime(2026, 1, 1, tzinfo=UTC)
 LIBRARIAN = {"librarian_act", "opt_out", "case_update"}
+NEW_YEAR = datetime(2026, 1, 1, tzinfo=UTC)
 LIBRARY = {"library_case", "case_picture", "case_embedding", "case_finding", "import_rejection"}
 LIBRARY |= {"archive_study"}
 
@@ -90,7 +90,7 @@ def test_tables_when_they_bear_patients_name_their_ehr() -> None:
     tables = Table.metadata.tables
     assert {t.name for t in tables.values() if "ehr_id" in t.columns} == PATIENT_BEARING
     named = {t.name for t in tables.values() if "owner_ehr_id" in t.columns}
-    assert named == {*LIBRARY, *LIBRARIAN, "import_run"}
+    assert named == {*LIBRARY, *LIBRARIAN, "import_run", "erasure", "erasure_tombstone"}
 
 
 def test_sqlite_when_opened_waits_writes_ahead_and_checks_references(sqlite: Engine) -> None:

@@ -74,6 +74,8 @@ SERVERS: dict[str, dict[str, Any]] = {
     "404 where nothing matches": {"no_match_status": 404},
     "caps at 20 and warns": {"cap": 20, "warns": True},
     "caps at 20 silently": {"cap": 20},
+    "lists 16 at most, whatever the offset": {"total_cap": 16},
+    "lists 130 at most, whatever the offset": {"total_cap": 130},
     "ignores limit": {"ignores_limit": True},
     "ignores offset, caps at 20 silently": {"cap": 20, "ignores_offset": True},
     "ignores offset, caps at 25 and warns": {"cap": 25, "ignores_offset": True, "warns": True},
@@ -111,6 +113,21 @@ def test_day_that_is_cut_with_studies_without_a_time_stops_the_walk() -> None:
     pacs = ListingPacs([*timeless, *spread(60, 1)], cap=50, ignores_offset=True, warns=True)
     with pytest.raises(CdsError, match="cuts its answers off"):
         walked(pacs, **WHOLE_YEAR)
+
+
+@pytest.mark.parametrize("limit", [{"total_cap": 51}, {"cap": 50, "ignores_offset": True}])
+def test_minute_that_may_be_cut_stops_the_walk(limit: dict[str, Any]) -> None:
+    at_once = [ListedStudy(f"1.2.{i}", f"{DAY:%Y%m%d}", "120000") for i in range(60)]
+    with pytest.raises(CdsError, match="cuts its answers off"):
+        walked(ListingPacs(at_once, **limit), **WHOLE_YEAR)
+
+
+@pytest.mark.parametrize("at", ["120000", ""], ids=["one minute", "no time"])
+def test_day_that_cannot_be_divided_is_believed_of_a_server_that_lists_more(at: str) -> None:
+    day = [ListedStudy(f"1.2.{i}", f"{DAY:%Y%m%d}", at) for i in range(50)]
+    later = [ListedStudy(f"1.3.{i}", f"{DAY + timedelta(days=i + 1):%Y%m%d}") for i in range(9)]
+    found = walked(ListingPacs([*day, *later]), **WHOLE_YEAR)
+    assert uids(found) == in_order([*day, *later])
 
 
 def test_server_that_ignores_dates_when_it_is_small_is_filtered_by_us() -> None:
@@ -240,6 +257,14 @@ def test_answers_without_a_usable_uid_are_dropped() -> None:
 def test_instances_when_counted_are_all_counted(server: dict[str, Any], n: int) -> None:
     study = ListedStudy("1.1", "20250310", modalities=("CT", "CT"), n_instances=n)
     with an_archive(ListingPacs([study], **server)) as (archive, _):
+        (found,) = archive.search_studies(StudySearch(DAY, DAY))
+        assert archive.n_instances(found) == n
+
+
+@pytest.mark.parametrize("n", [10, 50, 64, 100, 200, 300])
+def test_instances_of_a_round_number_are_counted(n: int) -> None:
+    study = ListedStudy("1.1", "20250310", modalities=("CT",), n_instances=n)
+    with an_archive(ListingPacs([study])) as (archive, _):
         (found,) = archive.search_studies(StudySearch(DAY, DAY))
         assert archive.n_instances(found) == n
 

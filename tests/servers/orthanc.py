@@ -16,6 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import pytest
 import requests
 
 INSTALL = "apt-get install --no-install-recommends orthanc orthanc-dicomweb"
@@ -69,9 +70,10 @@ class Orthanc:
         files = sorted(folder.rglob(pattern))
         return {str(f.relative_to(folder)): self.store(f.read_bytes()) == 1 for f in files}
 
-    def study_uids(self) -> set[str]:
-        studies = self._asked("GET", "/studies?expand").json()
-        return {study["MainDicomTags"]["StudyInstanceUID"] for study in studies}
+    def study_dates(self) -> dict[str, str]:
+        """Study Instance UID -> Study Date, as stored."""
+        tags = [study["MainDicomTags"] for study in self._asked("GET", "/studies?expand").json()]
+        return {t["StudyInstanceUID"]: t.get("StudyDate", "") for t in tags}
 
     def n_instances(self) -> int:
         return len(self._asked("GET", "/instances").json())
@@ -87,11 +89,15 @@ class Orthanc:
             self._asked("DELETE", f"/patients/{patient}").raise_for_status()
 
     def _asked(self, method: str, path: str, **options: Any) -> requests.Response:
-        # A session of its own: Orthanc ends a kept connection after a second without saying so.
+        # Orthanc ends a kept connection after a second without saying so, and until then one of its
+        # threads waits for it, even where the client has gone.
+        headers = {"Connection": "close", **options.pop("headers", {})}
         with requests.Session() as session:
             session.trust_env = False
             session.auth = self.auth
-            return session.request(method, self.url + path, timeout=ANSWER_LIMIT_S, **options)
+            return session.request(
+                method, self.url + path, headers=headers, timeout=ANSWER_LIMIT_S, **options
+            )
 
 
 @contextmanager
@@ -126,8 +132,9 @@ def running_orthanc(
         "RegisteredUsers": {auth[0]: auth[1]} if auth else {},
         "SslEnabled": False,
         "StorageCompression": False,
+        "SyncStorageArea": False,  # nothing has to survive the machine
         "ConcurrentJobs": 1,
-        "HttpThreadsCount": 4,
+        "HttpThreadsCount": 16,
         "DicomWeb": {"Enable": True, "Root": "/dicom-web/", **settings.pop("DicomWeb", {})},
         **settings,
     }
@@ -161,3 +168,21 @@ def _wait_until_ready(server: Orthanc, process: subprocess.Popen[bytes], log: Pa
         if process.poll() is not None or time.monotonic() > give_up_at_s:
             raise AssertionError(f"Orthanc did not start:\n{log.read_text(errors='replace')}")
         time.sleep(0.05)
+
+
+@pytest.fixture(scope="session")
+def shared_orthanc(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Orthanc]:
+    """One Orthanc for the whole run; `orthanc` hands it out empty."""
+    from tests.conftest import missing
+
+    if orthanc_program() is None:
+        missing(f"Orthanc with DICOMweb is missing: {INSTALL}.")
+    with running_orthanc(tmp_path_factory.mktemp("orthanc")) as server:
+        yield server
+
+
+@pytest.fixture
+def orthanc(shared_orthanc: Orthanc) -> Orthanc:
+    """An empty PACS that we did not write."""
+    shared_orthanc.clear()
+    return shared_orthanc

@@ -13,6 +13,7 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from cds.adapters.sql.case_rows import CaseRows, finding_rows
+from cds.adapters.sql.erasure import is_buried
 from cds.adapters.sql.librarian_models import CaseUpdateRow
 from cds.adapters.sql.models import (
     CaseFindingRow,
@@ -77,7 +78,7 @@ class SqlCaseCatalogue:
         notes: Mapping[str, str],
         run_id: str | None = None,
     ) -> bool:
-        """Add a case with its pictures, all or nothing; False if it is already there."""
+        """Add a case with its pictures, all or nothing; False if it is there or was erased."""
         row = self._rows.case_row(case, notes, run_id, datetime.now(UTC))
         try:
             with Session(self._engine) as session, session.begin():
@@ -85,9 +86,9 @@ class SqlCaseCatalogue:
                 session.flush()
                 session.add_all(self._rows.picture_rows(case, content_sha256))
                 session.add_all(finding_rows(case))
+                return self._unless_erased(session, case.patient_key, content_sha256)
         except IntegrityError:
             return False
-        return True
 
     def add_pictures(
         self, case_id: str, pictures: Sequence[CasePicture], content_sha256: Sequence[str]
@@ -103,7 +104,22 @@ class SqlCaseCatalogue:
                 )
                 case = replace(self._rows.case(row, ()), pictures=tuple(pictures))
                 session.add_all(self._rows.picture_rows(case, content_sha256, position or 0))
+                return self._unless_erased(session, case.patient_key, content_sha256)
         except IntegrityError:
+            return False
+
+    def is_erased(self, patient_key: str, content_sha256: str) -> bool:
+        """Tell whether the patient or this very file was erased and must not come back."""
+        with Session(self._engine) as session:
+            return is_buried(session, patient_key, [self._rows.content_key(content_sha256)])
+
+    def _unless_erased(
+        self, session: Session, patient_key: str, content_sha256: Sequence[str]
+    ) -> bool:
+        """Look for a tombstone in the transaction that writes: an erasure may be under way."""
+        session.flush()
+        if is_buried(session, patient_key, [self._rows.content_key(s) for s in content_sha256]):
+            session.rollback()
             return False
         return True
 

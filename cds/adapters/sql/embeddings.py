@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 
 import numpy as np
@@ -66,6 +66,17 @@ class SqlEmbeddings:
         with Session(self._engine) as session:
             rows = session.scalars(query.execution_options(yield_per=2_000))
             return {row.picture_id: self._vector(row) for row in rows}
+
+    def embeddings_of(
+        self, encoder_hash: str, picture_ids: Sequence[str]
+    ) -> Mapping[str, Float32Array]:
+        """Return the vectors of some pictures, by picture id (see `embeddings`)."""
+        query = select(CaseEmbeddingRow).where(
+            CaseEmbeddingRow.encoder_hash == encoder_hash,
+            CaseEmbeddingRow.picture_id.in_(picture_ids),
+        )
+        with Session(self._engine) as session:
+            return {row.picture_id: self._vector(row) for row in session.scalars(query)}
 
     def add_generation(
         self, generation_id: str, *, passport_json: str, folder: str, created_at: datetime

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from datetime import UTC, datetime, time
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -57,27 +57,26 @@ def test_window_when_asked_says_when_it_ends(
 
 
 def test_bulk_when_paused_by_day_resumes_in_the_evening_of_the_pacs() -> None:
-    policy = PacsPolicy(bulk_pauses=(DailyWindow(time(7), time(19)),), time_zone="Europe/Berlin")
+    policy = PacsPolicy(bulk_pauses=("07:00-19:00",), time_zone="Europe/Berlin")
     # 13:00 in Berlin, the EHR's own zone does not count
     resumes_at = policy.bulk_resumes_at(MONDAY_NOON, time_zone="America/New_York")
     assert resumes_at == datetime(2026, 1, 5, 18, 0, tzinfo=UTC)
 
 
 def test_bulk_when_the_policy_names_no_zone_pauses_in_the_ehrs() -> None:
-    policy = PacsPolicy(bulk_pauses=(DailyWindow(time(7), time(19)),))
+    policy = PacsPolicy(bulk_pauses=("07:00-19:00",))
     assert policy.bulk_resumes_at(MONDAY_NOON, time_zone="Asia/Tokyo") is None  # 21:00 there
 
 
 def test_bulk_when_windows_overlap_resumes_after_the_last() -> None:
-    windows = tuple(map(DailyWindow.from_text, ("07:00-19:00", "mon 12:00-23:00")))
-    policy = PacsPolicy(bulk_pauses=windows)
+    policy = PacsPolicy(bulk_pauses=("07:00-19:00", "mon 12:00-23:00"))
     assert policy.bulk_resumes_at(MONDAY_NOON, time_zone="UTC") == datetime(
         2026, 1, 5, 23, tzinfo=UTC
     )
 
 
 def test_bulk_when_the_clocks_are_put_forward_resumes_at_the_new_time() -> None:
-    policy = PacsPolicy(bulk_pauses=(DailyWindow.from_text("01:00-04:00"),))
+    policy = PacsPolicy(bulk_pauses=("01:00-04:00",))
     # Berlin, 2026-03-29: 02:00 becomes 03:00, so that the window lasts two hours.
     paused = datetime(2026, 3, 29, 0, 30, tzinfo=UTC)
     assert policy.bulk_resumes_at(paused, time_zone="Europe/Berlin") == datetime(
@@ -95,9 +94,10 @@ def test_bulk_when_the_clocks_are_put_forward_resumes_at_the_new_time() -> None:
         {"breaker_failures": 0},
         {"probe_interval_s": -1.0},
         {"time_zone": "Europe/Atlantis"},
+        {"bulk_pauses": ("by day",)},
     ],
     ids=lambda wrong: next(iter(wrong)),
 )
 def test_policy_when_out_of_range_does_not_construct(wrong: dict[str, Any]) -> None:
-    with pytest.raises(ValueError, match=r"out of its range|time zone"):
+    with pytest.raises(ValueError, match=r"out of its range|time zone|written like"):
         PacsPolicy(**wrong)

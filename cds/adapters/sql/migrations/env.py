@@ -8,6 +8,7 @@ from cds.adapters.sql import (  # registers their tables
     archive_models,  # noqa: F401
     backend_key_models,  # noqa: F401
     door_models,  # noqa: F401
+    erasure_models,  # noqa: F401
     librarian_models,  # noqa: F401
 )
 from cds.adapters.sql.models import Table

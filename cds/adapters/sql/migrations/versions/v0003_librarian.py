@@ -6,7 +6,7 @@ import sqlalchemy as sa
 from alembic import op
 
 revision = "0003_librarian"
-down_revision = "0002_backend_keys"
+down_revision = "0002_erasure"
 branch_labels = None
 depends_on = None
 

@@ -1,0 +1,1 @@
+"""Steps that test the connections to an EHR and its PACS, for `precedent ehr check`."""
