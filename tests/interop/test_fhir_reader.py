@@ -14,6 +14,7 @@ from cds.adapters.egress import EgressClients
 from cds.adapters.fhir_rest import RestFhirReader
 from cds.adapters.storage import SystemClock
 from cds.domain.errors import CdsError, Reason
+from cds.domain.facts import Measurement
 from cds.domain.patient import ClinicalContext
 from cds.domain.secrecy import SecretText
 from cds.domain.time_limit import TimeLimit
@@ -128,9 +129,14 @@ def test_record_when_read_from_a_server_is_what_was_loaded(
         (sentence,) = context.missing
         assert sentence.startswith(CUT)
         assert results <= expected
-        oldest_read = min(one.observed_at for one in results)
-        assert all(one in results for one in expected if one.observed_at > oldest_read)
+        oldest_read = min(map(_observed_at, results))
+        assert all(one in results for one in expected if _observed_at(one) > oldest_read)
     assert n_whole > len(records) / 2
+
+
+def _observed_at(one: Measurement) -> datetime:
+    assert one.observed_at is not None
+    return one.observed_at
 
 
 def test_record_when_complete_has_labs_history_and_the_pacs_of_the_film(

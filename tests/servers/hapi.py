@@ -13,7 +13,7 @@ from tests.servers.fhir_client import FhirClient
 from tests.servers.foreign_process import server_process
 
 READY = re.compile(r"^Ready at (\S+)$", re.MULTILINE)
-START_S = 180
+START_S = 420  # 14 s on an idle machine
 MAIN = "precedent.interop.FhirServer"
 
 

@@ -17,7 +17,7 @@ from cds.domain.registration import BACKEND_SCOPES
 from tests.servers.foreign_process import server_process
 
 READY = re.compile(r"Listening on: (http://127\.0\.0\.1:\d+)")
-START_S = 240
+START_S = 420  # 25 s at first on an idle machine, then 10
 LIMIT_S = 30
 ADMIN = "admin"
 AUDIENCE = "https://fhir.example.invalid"
