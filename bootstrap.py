@@ -28,6 +28,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent
 LOCK = ROOT / "requirements.lock"
+POSTGRESQL = Path("/usr/lib/postgresql/15/bin/initdb")  # where Debian puts what the tests need
 OLDEST, TOO_NEW = (3, 11), (3, 14)
 PARTS = {
     "demo": ("runtime", "build"),
@@ -273,6 +274,9 @@ def run_tests(environment: Environment, arguments: list[str]) -> int:
     if chromium() is None:
         say("Chromium is missing, so the tests in a browser are skipped. To run them, as root:")
         say("  apt-get install --no-install-recommends chromium")
+    if not POSTGRESQL.exists() and shutil.which("initdb") is None:
+        say("PostgreSQL is missing, so the tests on it are skipped. To run them, as root:")
+        say("  apt-get install --no-install-recommends postgresql-15")
     command = [str(environment.python), "-m", "pytest", *arguments]
     return subprocess.run(command, cwd=ROOT, check=False).returncode
 

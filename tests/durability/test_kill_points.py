@@ -48,11 +48,11 @@ JOURNEYS: dict[str, Callable[[Path], Journey]] = {
 @pytest.mark.parametrize(
     ("journey_name", "backend", "n_points", "n_times"),
     [
-        pytest.param("import", "sqlite", 26, 8, id="import-sqlite"),
-        pytest.param("index", "sqlite", 12, 4, id="index-sqlite"),
-        pytest.param("erase", "sqlite", 16, 4, id="erase-sqlite"),
-        pytest.param("import", "postgresql", 8, 2, id="import-postgresql"),
-        pytest.param("erase", "postgresql", 6, 0, id="erase-postgresql"),
+        pytest.param("import", "sqlite", 20, 4, id="import-sqlite"),
+        pytest.param("index", "sqlite", 8, 2, id="index-sqlite"),
+        pytest.param("erase", "sqlite", 10, 2, id="erase-sqlite"),
+        pytest.param("import", "postgresql", 5, 1, id="import-postgresql"),
+        pytest.param("erase", "postgresql", 4, 0, id="erase-postgresql"),
     ],
 )
 def test_journey_when_killed_anywhere_and_run_again_ends_as_if_undisturbed(

@@ -1,5 +1,7 @@
 """The migrations make exactly the tables that the models describe."""
 
+import subprocess
+import sys
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -21,6 +23,9 @@ from cds.adapters.sql import (
 from cds.adapters.sql.engine import is_at_head, open_database, upgrade_to_head
 from cds.adapters.sql.models import CaseFindingRow, IndexGeneration, Table
 from cds.domain.errors import CdsError, Reason
+from tests.servers.postgresql import PostgresqlServer
+
+ROOT = Path(__file__).resolve().parents[2]
 
 PATIENT_BEARING = {
     *("analysis_result", "hook_call", "card_shown", "audit_event", "smart_session"),
@@ -77,6 +82,20 @@ def test_database_when_migrated_twice_stays_as_it_is(engine: Engine) -> None:
     assert is_at_head(engine)
     with engine.connect() as connection:
         assert connection.scalar(text("SELECT count(*) FROM index_generation")) == 1
+
+
+def test_postgresql_when_several_set_it_up_at_once_is_set_up_once(
+    tmp_path: Path, postgresql: PostgresqlServer
+) -> None:
+    url = postgresql.new_database()
+    code = f"""
+from cds.adapters.sql.engine import is_at_head, open_database, upgrade_to_head
+engine = open_database({url!r})
+upgrade_to_head(engine)
+assert is_at_head(engine)
+"""
+    started = [subprocess.Popen([sys.executable, "-c", code], cwd=ROOT) for _ in range(3)]
+    assert [one.wait(120) for one in started] == [0, 0, 0]
 
 
 def test_database_when_newer_than_the_software_is_refused(engine: Engine) -> None:

@@ -13,7 +13,7 @@ from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from alembic.util.exc import CommandError
-from sqlalchemy import URL, Engine, create_engine, event, make_url, text
+from sqlalchemy import URL, Engine, create_engine, event, func, make_url, select, text
 from sqlalchemy.exc import ArgumentError, OperationalError, SQLAlchemyError
 
 from cds.adapters.sql.faults import name_faults, postgresql_options
@@ -21,6 +21,7 @@ from cds.adapters.sql.library_triggers import ensure_triggers
 from cds.domain.errors import CdsError, Reason
 
 SQLITE_BUSY_TIMEOUT_MS = 15_000  # an import commits per case; a reader never waits this long
+MIGRATION_KEY = 0x4D494752  # "MIGR": the key of PostgreSQL's advisory lock
 POOL_SIZE = 8  # per process: one for each thread of a web worker
 POOL_OVERFLOW = 16  # and one for each analysis of the hooks' door
 POOL_TIMEOUT_S = 5
@@ -91,6 +92,8 @@ def upgrade_to_head(engine: Engine) -> None:
         with engine.begin() as connection:
             if engine.dialect.name == "postgresql":  # a migration may take its time
                 connection.execute(text("SET LOCAL statement_timeout = 0"))
+                # Several machines may start at once: the second finds everything done.
+                connection.execute(select(func.pg_advisory_xact_lock(MIGRATION_KEY)))
             configuration.attributes["connection"] = connection
             command.upgrade(configuration, "head")
             ensure_triggers(connection)
