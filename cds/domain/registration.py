@@ -64,6 +64,9 @@ BACKEND_SCOPES = tuple(
         "DiagnosticReport",
         "ServiceRequest",
         "Encounter",
+        "Procedure",
+        "Location",
+        "Consent",
     )
 )
 

@@ -14,6 +14,8 @@ from cds.adapters.job_ledger import SqlJobLedger
 from cds.adapters.job_messages import JobMessages, open_messages
 from cds.adapters.job_queue import HueyJobQueue
 from cds.adapters.job_worker import JobWorker, WorkerSetup
+from cds.adapters.pacs_gate import PacsGates
+from cds.adapters.polite_clients import PoliteClients
 from cds.adapters.result_life import SqlResultLives
 from cds.adapters.storage import Storage
 from cds.adapters.study_inventory import DicomwebInventories
@@ -159,13 +161,17 @@ class Background:
 
     def why_stalled(self) -> str | None:
         """Return why waiting jobs are not run, or None if they are."""
-        counts = self.counts()
-        if counts.oldest_waiting_at is None:
-            return None
-        beat, now = counts.last_heartbeat_at, self.clock.now()
-        if beat is None or now - beat > WORKER_SILENT:
-            return "Jobs are waiting and no worker runs; start `precedent worker`."
+        return why_stalled(self.counts(), self.clock.now())
+
+
+def why_stalled(counts: QueueCounts, now: datetime) -> str | None:
+    """Return why waiting jobs are not run, or None if they are."""
+    if counts.oldest_waiting_at is None:
         return None
+    beat = counts.last_heartbeat_at
+    if beat is None or now - beat > WORKER_SILENT:
+        return "Jobs are waiting and no worker runs; start `precedent worker`."
+    return None
 
 
 class Housekeeping:
@@ -233,7 +239,9 @@ def open_background(
         queue=HueyJobQueue(ledger, messages, clock),
         lives=SqlResultLives(storage.engine, storage.cipher, storage.keys, clock),
         memory=SqlArrivalMemory(storage.engine, storage.keys, clock),
-        inventories=DicomwebInventories(clients),
+        inventories=DicomwebInventories(
+            PoliteClients(PacsGates(), development=settings.development, ca_file=settings.ca_file)
+        ),
         lookup=FhirLookup(clients),
         tokens=tokens or NoBackendTokens(),
     )

@@ -22,6 +22,7 @@ from cds.engine.installation_files import (
     volume_lines,
 )
 from cds.engine.installation_host import clock_lines, public_url_lines, software_lines
+from cds.engine.installation_jobs import job_lines
 from cds.engine.installation_parts import (
     blob_lines,
     database_lines,
@@ -58,6 +59,7 @@ CHECKS: tuple[Check, ...] = (
     lambda here: clock_lines(here.settings, here.clock.now()),
     lambda here: public_url_lines(here.settings),
     lambda here: ca_file_lines(here.settings),
+    lambda here: job_lines(here.settings, here.storage, here.clock),
     lambda here: ehr_lines(here.settings, here.storage),
 )
 

@@ -12,10 +12,12 @@ from pathlib import Path
 import pytest
 
 from cds.adapters.storage import initialise, open_storage
+from cds.arrival.rechecks import recheck_job
 from cds.cli.main import main
 from cds.domain.check_line import CheckLine, Verdict, passed
 from cds.domain.errors import CdsError, Reason
 from cds.domain.registration import Approval, ApprovalRole, Stage
+from cds.engine import engine_from_settings
 from cds.engine.installation import Installation, check_installation
 from cds.engine.installation_files import is_on_dm_crypt
 from cds.settings import Settings
@@ -266,3 +268,19 @@ def test_command_when_run_prints_each_line_and_tells_by_its_status(
     assert main(["doctor", "--json"]) == 1
     lines = json.loads(capsys.readouterr().out)
     assert {"name", "verdict", "evidence", "action"} == set(lines[0])
+
+
+def test_doctor_when_jobs_wait_without_a_worker_says_what_to_start(
+    environment: dict[str, str],
+) -> None:
+    assert lines_of(environment)["background jobs"].verdict is Verdict.PASS
+    settings = Settings(
+        state_dir=Path(environment["PRECEDENT_STATE_DIR"]),
+        key_file=Path(environment["PRECEDENT_KEY_FILE"]),
+    )
+    engine = engine_from_settings(settings)
+    engine.background.queue.submit(recheck_job("st-brevis", "report-1"))
+    engine.storage.engine.dispose()
+    line = lines_of(environment)["background jobs"]
+    assert line.verdict is Verdict.FAIL
+    assert "precedent worker" in line.action
