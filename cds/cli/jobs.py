@@ -7,10 +7,6 @@ import json
 import sys
 from datetime import datetime
 
-from rich.box import SIMPLE_HEAD
-from rich.console import Console
-from rich.table import Table
-
 from cds.domain.errors import CdsError, Reason
 from cds.domain.job import Job, JobState
 from cds.engine import Engine, engine_from_settings
@@ -54,11 +50,10 @@ def list_jobs(arguments: argparse.Namespace) -> int:
     if arguments.json:
         sys.stdout.write(json.dumps([_facts(job) for job in jobs], indent=1) + "\n")
         return 0
-    console = Console()
-    console.print(_table(jobs))
-    console.print(
+    sys.stdout.write("".join(map(_lines, jobs)))
+    sys.stdout.write(
         f"{counts.n_waiting} waiting, {counts.n_running} running, {counts.n_dead} dead. "
-        f"{engine.background.why_stalled() or 'Waiting jobs are being run.'}"
+        f"{engine.background.why_stalled() or 'Waiting jobs are being run.'}\n"
     )
     return 0
 
@@ -118,15 +113,9 @@ def _text(moment: datetime | None) -> str | None:
     return None if moment is None else moment.isoformat()
 
 
-def _table(jobs: list[Job]) -> Table:
-    table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
-    for column in ("id", "state", "kind", "EHR", "order", "tries"):
-        table.add_column(column, no_wrap=True)
-    table.add_column("why", overflow="fold")
-    for job in jobs:
-        order = "" if job.order_priority is None else job.order_priority.value
-        table.add_row(
-            *(job.job_id, job.state.value, job.kind.value, job.ehr_id, order),
-            *(str(job.attempts), job.reason or ""),
-        )
-    return table
+def _lines(job: Job) -> str:
+    order = "" if job.order_priority is None else f", order {job.order_priority.value}"
+    tries = f"{job.attempts} tries" if job.attempts != 1 else "1 try"
+    at = job.last_failed_at or job.queued_at
+    head = f"{job.job_id}  {job.state.value}  {job.kind.value}  {job.ehr_id}{order}, {tries}"
+    return f"{head}, {at:%Y-%m-%d %H:%M} UTC\n" + (f"  {job.reason}\n" if job.reason else "")

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import logging
 import signal
-import sys
 
 from cds.engine import engine_from_settings
 from cds.settings import settings_from_environment
+from cds.web.logs import configure_logging
 
 EXIT_UNCLEAN = 1
 
@@ -30,8 +29,7 @@ def run(arguments: argparse.Namespace) -> int:
 
     """
     settings = settings_from_environment()
-    logging.basicConfig(level=settings.log_level, stream=sys.stderr)
-    logging.getLogger("huey").setLevel(logging.WARNING)
+    configure_logging(settings.log_level)
     engine = engine_from_settings(settings)
     engine.prepare_worker()
     threads = arguments.threads or settings.worker_threads

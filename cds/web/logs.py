@@ -10,17 +10,23 @@ import orjson
 
 OUR_LOGGERS = ("cds", "smart_app")
 FIELDS = (
+    "attempts",
     "ehr_id",
     "endpoint",
     "error_class",
     "error_id",
     "hook_instance",
+    "is_clean",
+    "job_id",
+    "kind",
     "method",
     "ms",
+    "n_threads",
     "place",
     "reason",
     "report_id",
     "silence_row",
+    "state",
     "status",
 )
 # What these write at lower levels holds URLs with patient ids, or tokens (authlib: code_verifier).
@@ -28,6 +34,7 @@ TAMED = {
     "alembic": logging.WARNING,
     "authlib": logging.WARNING,
     "dicomweb_client": logging.ERROR,
+    "huey": logging.WARNING,
     "joserfc": logging.WARNING,
     "pydicom": logging.ERROR,
     "requests": logging.WARNING,

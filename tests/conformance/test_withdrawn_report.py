@@ -74,3 +74,12 @@ def test_read_when_the_archive_is_down_serves_nothing_that_cannot_be_confirmed(d
 def test_read_is_remembered_with_who_read(door) -> None:
     read(door)
     assert door.engine.background.lives.seen == [(EHR_ID, REPORT_ID, "reader", "fhir")]
+
+
+def test_card_that_is_shown_is_remembered_with_who_saw_it_and_a_silent_one_is_not() -> None:
+    door = MachineDoor()
+    assert door.cards()
+    seen = door.engine.background.lives.seen
+    assert seen == [(EHR_ID, REPORT_ID, "Practitioner/dr-1", "hook")]
+    door.cards()  # shown before: no card
+    assert len(seen) == 1
