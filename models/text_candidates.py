@@ -15,11 +15,14 @@ GreyPicture = NDArray[np.uint8]
 BoolArray = NDArray[np.bool_]
 
 CELL_PX = 16
-EDGE_STEP = 32  # grey levels between neighbouring pixels; measured, see docs/deidentification.md
-MIN_EDGES = 4  # of each sign in a cell
+# Grey levels between neighbouring pixels; the second where the first finds edges everywhere, as in
+# sharpened films. Measured, see docs/deidentification.md.
+EDGE_STEPS = (32, 64)
+MIN_EDGES = 6  # of each sign in a cell, along rows or along columns
+MIN_CROSSING_EDGES = 2  # of each sign along the other axis: letters have strokes both ways
 MIN_CELLS = 2  # connected: a lone letter is no writing to look for
 MARGIN_PX = 16  # around a cluster: the network wants to see where the writing ends
-MAX_SHARE = 0.5  # of the picture's area: more crops than this and the whole picture is looked at
+MAX_SHARE = 0.3  # of the picture's area: more in crops than this is no list of candidates
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,27 +72,36 @@ def candidate_crops(grey: GreyPicture) -> tuple[Crop, ...]:
         Disjoint; together never more than the picture.
 
     """
-    rows, columns = grey.shape
-    crops = [_crop(box, grey.shape) for box in connected_parts(_dense_cells(grey), MIN_CELLS)]
-    merged = _merged(crops)
-    if sum(crop.n_pixels for crop in merged) > MAX_SHARE * grey.size:
-        return (Crop(0, rows, 0, columns),)
-    return tuple(merged)
+    across, down = _steps(grey)
+    for edge_step in EDGE_STEPS:
+        dense = _like_letters(_edges(across, edge_step), _edges(down, edge_step))
+        crops = _merged([_crop(box, grey.shape) for box in connected_parts(dense, MIN_CELLS)])
+        if sum(crop.n_pixels for crop in crops) <= MAX_SHARE * grey.size:
+            return tuple(crops)
+    return (Crop(0, grey.shape[0], 0, grey.shape[1]),)
 
 
-def _dense_cells(grey: GreyPicture) -> BoolArray:
-    """Return shape ``(rows / 16, columns / 16)``: cells with strong edges of both signs."""
+def _steps(grey: GreyPicture) -> tuple[NDArray[np.int16], NDArray[np.int16]]:
+    """Return the differences of neighbours, across and down, padded to whole cells."""
     padded = np.pad(grey, ((0, -grey.shape[0] % CELL_PX), (0, -grey.shape[1] % CELL_PX)), "edge")
     signed = padded.astype(np.int16)
     across, down = np.zeros_like(signed), np.zeros_like(signed)
     np.subtract(signed[:, 1:], signed[:, :-1], out=across[:, 1:])
     np.subtract(signed[1:], signed[:-1], out=down[1:])
-    return _both_signs(across) | _both_signs(down)
+    return across, down
 
 
-def _both_signs(step: NDArray[np.int16]) -> BoolArray:
-    rising, falling = _per_cell(step > EDGE_STEP), _per_cell(step < -EDGE_STEP)
-    return np.minimum(rising, falling) >= MIN_EDGES
+def _like_letters(across: NDArray[np.int64], down: NDArray[np.int64]) -> BoolArray:
+    """Return which cells have dense edges along one axis and some along the other."""
+    along_rows = (across >= MIN_EDGES) & (down >= MIN_CROSSING_EDGES)
+    along_columns = (down >= MIN_EDGES) & (across >= MIN_CROSSING_EDGES)
+    dense: BoolArray = along_rows | along_columns
+    return dense
+
+
+def _edges(steps: NDArray[np.int16], edge_step: int) -> NDArray[np.int64]:
+    """Return shape ``(rows / 16, columns / 16)``: edges of the rarer sign in each cell."""
+    return np.minimum(_per_cell(steps > edge_step), _per_cell(steps < -edge_step))
 
 
 def _per_cell(edges: BoolArray) -> NDArray[np.int64]:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Self
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 from cds.domain.text_box import TextBox
 from models.detector_manifest import read_detector_manifest
@@ -26,6 +27,7 @@ GROWTH = 1.5  # how far a box is grown back, as the network's authors set it
 MAX_HEIGHT_SHARE = 0.14  # of the long side: what is taller is a rib cage, not a line of writing
 MIN_SIDE_PX = 4
 POOL_PX = 2
+SMALL_PX = 30_000  # pixels of a part that is looked at enlarged
 STRIDE_PX = 32  # the network wants multiples
 WHITE_8_BIT = 255.0
 
@@ -77,7 +79,7 @@ class OnnxTextDetector:
 
     def _boxes_in(self, grey: GreyPicture, crop: Crop) -> list[TextBox]:
         part = grey[crop.top : crop.bottom, crop.left : crop.right]
-        probability = self._map(part)
+        probability = self._map_of_small(part) if part.size <= SMALL_PX else self._map(part)
         long_side = max(grey.shape)
         found = []
         for box in _boxes(probability > MAP_THRESHOLD):
@@ -89,6 +91,15 @@ class OnnxTextDetector:
                 extent = whole.bottom - whole.top, whole.right - whole.left
                 found.append(TextBox(top, left, *extent, mean))
         return found
+
+    def _map_of_small(self, part: GreyPicture) -> Float32Array:
+        """Look at a small part twice as large: letters of 10 px are small for the network."""
+        rows, columns = part.shape
+        image = Image.fromarray(np.ascontiguousarray(part))
+        double = image.resize((2 * columns, 2 * rows), Image.Resampling.BILINEAR)
+        found = self._map(np.asarray(double)).reshape(rows, 2, columns, 2)
+        probability: Float32Array = found.max(axis=(1, 3))
+        return probability
 
     def _map(self, part: GreyPicture) -> Float32Array:
         """Return the probability of writing, shape of `part`, float32 in [0, 1]."""

@@ -61,17 +61,27 @@ class StateTraces:
         """Overwrite what deleted rows left in the database's file."""
         return self._erasures.compact()
 
-    def find(self, needles: Sequence[str]) -> int:
-        """Return in how many files of the state folder an id is found, in name or content."""
-        if not needles:
+    def find(self, ids: Sequence[str]) -> int:
+        """Return in how many files of the state folder and rows of the database an id is found.
+
+        The audit trail keeps the opaque id of a case that somebody looked at: the database's own
+        file is not searched for those, its tables are.
+        """
+        if not ids:
             return 0
-        patterns = [needle.encode(encoding) for needle in needles for encoding in ENCODINGS]
-        return sum(
-            any(needle in str(file.relative_to(self._state_dir)) for needle in needles)
-            or _holds_any(file, patterns)
-            for file in sorted(self._state_dir.rglob("*"))
-            if file.is_file() and not file.is_symlink()
+        in_audit = self._erasures.named_in_audit(ids)
+        elsewhere = [one for one in ids if one not in in_audit]
+        database = str(self._engine.url.database or "")
+        files = (f for f in self._state_dir.rglob("*") if f.is_file() and not f.is_symlink())
+        n_files = sum(
+            self._holds(file, elsewhere if str(file).startswith(database) else ids)
+            for file in sorted(files)
         )
+        return n_files + self._erasures.n_rows_naming(ids)
+
+    def named_in_audit(self, case_ids: Sequence[str]) -> int:
+        """Return how many of these cases the audit trail names."""
+        return len(self._erasures.named_in_audit(case_ids))
 
     def readers_of(self, generation_ids: Sequence[str]) -> int | None:
         """Return how many processes of this machine map files of these generations."""
@@ -80,6 +90,11 @@ class StateTraces:
         return sum(
             any(generation in maps for generation in generation_ids) for maps in _process_maps()
         )
+
+    def _holds(self, file: Path, ids: Sequence[str]) -> bool:
+        name = str(file.relative_to(self._state_dir))
+        patterns = [one.encode(encoding) for one in ids for encoding in ENCODINGS]
+        return any(one in name for one in ids) or (bool(patterns) and _holds_any(file, patterns))
 
     def _redact_reports(self, erased: frozenset[str]) -> int:
         n_changed = 0

@@ -123,7 +123,7 @@ def receipt_lines(receipt: ErasureReceipt) -> tuple[str, ...]:
         f"Index: {len(receipt.generations_removed)} generations removed, "
         f"now {receipt.generation_now or 'none'}; processes with an old one open: {old}",
         f"Stored answers with a match removed on request: {receipt.n_answers_redacted}",
-        f"Files of the state folder that still hold an id: {receipt.n_traces_left}",
+        f"Files and rows that still hold an id: {receipt.n_traces_left}",
         receipt.trained_models,
         *receipt.remarks,
         "Proved: nothing was found any more."

@@ -6,6 +6,7 @@ import argparse
 import json
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 
@@ -116,12 +117,20 @@ def print_summary(summary: ImportSummary, console: Console) -> None:
         console.print(f"The same picture again: {summary.n_duplicates}.")
     _print_counts("Quarantined", summary.quarantined, console)
     _print_counts("Values set aside", summary.set_aside, console)
-    for title in ("attributes", "counts"):
-        _print_counts(f"De-identified, {title}", summary.deidentification.get(title, {}), console)
+    _print_deidentification(summary.deidentification, console)
     console.print(
         f"The library now holds {summary.n_cases_in_library} cases of "
         f"{summary.n_patients_in_library} patients."
     )
+
+
+def _print_deidentification(done: Mapping[str, Any], console: Console) -> None:
+    attributes = {f"attributes: {name}": n for name, n in done.get("attributes", {}).items()}
+    lines = {**attributes, **done.get("counts", {})}
+    if lines:
+        console.print("De-identification:")
+        for name, count in lines.items():
+            console.print(f"  {count:>6}  {name}", highlight=False, markup=False)
 
 
 def _print_counts(title: str, counts: Mapping[str, int], console: Console) -> None:

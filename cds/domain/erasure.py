@@ -175,7 +175,8 @@ class ErasureReceipt:
     n_readers_of_old_index
         Processes of this machine that still had an old generation mapped; None where unknown.
     n_traces_left
-        Places in the state folder where an id of the erased cases was still found.
+        Files of the state folder and rows of the database that still hold an id of the erased
+        cases; the audit trail, which keeps who looked at them, is not counted.
     trained_models
         What is known about models trained with the patient's pictures.
     remarks

@@ -144,8 +144,12 @@ class Traces(Protocol):
         """Overwrite what deleted rows left in files; False if that was not possible now."""
         ...
 
-    def find(self, needles: Sequence[str]) -> int:
-        """Return in how many files of the state folder one of these ids is still found."""
+    def find(self, ids: Sequence[str]) -> int:
+        """Return in how many files and rows one of these ids is still found."""
+        ...
+
+    def named_in_audit(self, case_ids: Sequence[str]) -> int:
+        """Return how many of these cases the audit trail names, by their opaque ids."""
         ...
 
     def readers_of(self, generation_ids: Sequence[str]) -> int | None:
@@ -291,11 +295,15 @@ class LibraryErasure:
             n_readers_of_old_index=readers,
             n_traces_left=tools.traces.find([*plan.case_ids, *plan.picture_ids, *plan.blob_keys]),
             trained_models=tools.training_note(plan.collections),
-            remarks=_remarks(is_compact=is_compact, readers=readers),
+            remarks=_remarks(
+                is_compact=is_compact,
+                readers=readers,
+                n_in_audit=tools.traces.named_in_audit(plan.case_ids),
+            ),
         )
 
 
-def _remarks(*, is_compact: bool, readers: int | None) -> tuple[str, ...]:
+def _remarks(*, is_compact: bool, readers: int | None, n_in_audit: int) -> tuple[str, ...]:
     remarks = ["Backups made before this erasure still hold the patient: replay after a restore."]
     if not is_compact:
         remarks.append(
@@ -305,5 +313,9 @@ def _remarks(*, is_compact: bool, readers: int | None) -> tuple[str, ...]:
     if readers:
         remarks.append(
             "Running workers still map the old index until their next query; restart them."
+        )
+    if n_in_audit:
+        remarks.append(
+            f"The audit trail keeps the opaque id of {n_in_audit} of the cases: who looked at them."
         )
     return tuple(remarks)

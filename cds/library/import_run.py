@@ -31,6 +31,9 @@ from cds.ports import BlobStore, IdentityKeys
 ID_LENGTH = 24  # hex digits of a keyed hash: 96 bits
 MAX_REASON_LENGTH = 200
 ERASED = "the patient was erased from the library or has objected"
+NOT_THE_PICTURES = frozenset(
+    {Reason.STORAGE_UNAVAILABLE, Reason.MODEL_UNAVAILABLE, Reason.INVALID_CONFIGURATION}
+)  # troubles of the installation: they end the run, and no picture is set apart for them
 UNREADABLE_FILE = "the file cannot be opened"
 
 
@@ -223,6 +226,8 @@ class LibraryImport:
                 check_pixels=partial(self._deidentifier.check_pixels, run.deidentification),
             )
         except CdsError as error:
+            if error.reason in NOT_THE_PICTURES:
+                raise
             self._reject(run, source.name, error.sentence)
             return None
 

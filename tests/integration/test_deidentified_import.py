@@ -7,7 +7,7 @@ import logging
 import warnings
 from collections.abc import Iterator
 from dataclasses import asdict
-from datetime import UTC, date, datetime
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -81,7 +81,7 @@ def imported(storage: Storage, *files: Path) -> ImportSummary:
 
 def everything_kept(storage: Storage) -> bytes:
     """Every cell of every table, and the cases as they are when decrypted."""
-    parts = []
+    parts: list[str] = []
     with storage.engine.connect() as connection:
         for table in Table.metadata.sorted_tables:
             parts.extend(repr(tuple(row)) for row in connection.execute(table.select()))

@@ -291,6 +291,36 @@ def test_stored_answer_that_matched_the_case_keeps_its_counts_and_loses_the_case
     assert kept.neighbors[1:] == report.neighbors[1:]
 
 
+def test_audit_trail_keeps_who_looked_and_nothing_else_names_the_case(library: Library) -> None:
+    case_id = library.cases_of_patient()[0]
+    case = library.engine.storage.catalogue.case_by_id(case_id)
+    assert case is not None
+    library.engine.case_picture_png(
+        case_id, case.pictures[0].picture_id, ehr_id="a", who="Practitioner/1"
+    )
+    receipt = library.erasure().erase(library.request)
+    assert receipt.is_proved
+    assert any("opaque id of 1 of the cases" in remark for remark in receipt.remarks)
+    (event,) = library.engine.storage.audit.newest("a")
+    assert event.entity is not None
+    assert case_id in event.entity
+
+
+def test_row_that_still_names_the_case_denies_the_proof(library: Library) -> None:
+    case_id = library.cases_of_patient()[0]
+    with library.engine.storage.engine.begin() as connection:
+        connection.execute(
+            text(
+                "INSERT INTO import_run VALUES (:case, NULL, 'A', 'table', 'finished', '{}', "
+                "'2026-01-01 00:00:00', NULL)"
+            ),
+            {"case": case_id},
+        )
+    receipt = library.erasure().erase(library.request)
+    assert receipt.n_traces_left >= 1
+    assert not receipt.is_proved
+
+
 class PowerCutError(Exception):
     """The process ends here."""
 

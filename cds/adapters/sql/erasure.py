@@ -7,15 +7,21 @@ import uuid
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from datetime import datetime
-from typing import Any
 
-from sqlalchemy import CursorResult, Engine, Result, Table, delete, select, text, update
+from sqlalchemy import (
+    Engine,
+    String,
+    select,
+    text,
+    update,
+)
 from sqlalchemy.exc import OperationalError
-from sqlalchemy.orm import InstrumentedAttribute, Session
+from sqlalchemy.orm import Session
 
 from cds.adapters.crypto import FieldCipher
 from cds.adapters.sql import models
 from cds.adapters.sql.case_rows import CaseRows
+from cds.adapters.sql.door_models import AuditEventRow
 from cds.adapters.sql.erasure_models import ErasureRow, ErasureTombstone
 from cds.adapters.sql.models import (
     CaseEmbeddingRow,
@@ -23,6 +29,14 @@ from cds.adapters.sql.models import (
     CasePictureRow,
     ImportRejection,
     LibraryCaseRow,
+)
+from cds.adapters.sql.patient_rows import (
+    column_of,
+    delete_elsewhere,
+    delete_in,
+    n_rows_with,
+    present_rows,
+    values_in,
 )
 from cds.adapters.sql.sealed_json import SealedJson
 from cds.domain.erasure import (
@@ -35,19 +49,7 @@ from cds.domain.erasure import (
     TombstoneKind,
 )
 
-Column = InstrumentedAttribute[Any]
-
-BATCH = 500  # below SQLite's limit of bound variables
 MIN_NAME_LENGTH = 4  # a shorter number must stand alone in a file's name to be the patient's
-# The record of other patients, the audit trail, what keeps the patient out, and the log of changes
-# (opaque ids) by which readers learn that a case is gone.
-KEPT_TABLES = frozenset(
-    {
-        *("analysis_result", "audit_event", "erasure", "erasure_tombstone", "opt_out"),
-        "library_change",
-    }
-)
-OWN_TABLES = frozenset({"library_case", "case_picture", "case_embedding", "case_finding"})
 
 
 class SqlErasures:
@@ -97,17 +99,17 @@ class SqlErasures:
         """Remove the patient's rows and note what else has to go, in one transaction."""
         key = request.patient_key
         with Session(self._engine) as session, session.begin():
-            found = _present(session, key)
-            study_keys = _column(session, LibraryCaseRow.study_key, key)
+            found = present_rows(session, key)
+            study_keys = column_of(session, LibraryCaseRow.study_key, key)
             _bury(session, TombstoneKind.FILE, self._file_keys(session, key), running.begun_at)
             removed = {
-                "case_embedding": _delete_in(
+                "case_embedding": delete_in(
                     session, CaseEmbeddingRow.picture_id, found.picture_ids
                 ),
-                "case_finding": _delete_in(session, CaseFindingRow.case_id, found.case_ids),
-                "case_picture": _delete_in(session, CasePictureRow.case_id, found.case_ids),
-                **_delete_elsewhere(session, key, study_keys, found.case_ids),
-                "library_case": _delete_in(session, LibraryCaseRow.case_id, found.case_ids),
+                "case_finding": delete_in(session, CaseFindingRow.case_id, found.case_ids),
+                "case_picture": delete_in(session, CasePictureRow.case_id, found.case_ids),
+                **delete_elsewhere(session, key, study_keys, found.case_ids),
+                "library_case": delete_in(session, LibraryCaseRow.case_id, found.case_ids),
                 "import_rejection": self._delete_rejections(session, request.patient_value),
             }
             plan = _joined(running.plan, found, removed)
@@ -173,14 +175,14 @@ class SqlErasures:
     def patients_to_erase_again(self, patient_keys: Sequence[str]) -> tuple[str, ...]:
         """Return those of these patients who are in the library, or half gone from it."""
         with Session(self._engine) as session:
-            present = _values_in(session, LibraryCaseRow.patient_key, patient_keys)
+            present = values_in(session, LibraryCaseRow.patient_key, patient_keys)
             half = select(ErasureRow.patient_key).where(ErasureRow.plan.is_not(None))
             return tuple(sorted({*present, *session.scalars(half)}))
 
     def plan_of(self, patient_key: str) -> ErasurePlan:
         """Return what is in the library of a patient now."""
         with Session(self._engine) as session:
-            return _present(session, patient_key)
+            return present_rows(session, patient_key)
 
     def owner_of_pictures(self, picture_ids: Sequence[str]) -> dict[str, str]:
         """Return picture id -> the EHR that owns it, empty for none."""
@@ -192,7 +194,32 @@ class SqlErasures:
     def shared_blobs(self, blob_keys: Sequence[str]) -> frozenset[str]:
         """Return those blobs that a picture of somebody else still shows."""
         with Session(self._engine) as session:
-            return frozenset(_values_in(session, CasePictureRow.blob_key, blob_keys))
+            return frozenset(values_in(session, CasePictureRow.blob_key, blob_keys))
+
+    def n_rows_naming(self, ids: Sequence[str]) -> int:
+        """Return how many rows of any table but the audit trail still hold one of these ids."""
+        with Session(self._engine) as session:
+            return sum(
+                n_rows_with(session, table, column.name, ids)
+                for table in models.Table.metadata.sorted_tables
+                if table.name != AuditEventRow.__tablename__
+                for column in table.columns
+                if isinstance(column.type, String)
+            )
+
+    def named_in_audit(self, ids: Sequence[str]) -> frozenset[str]:
+        """Return those ids that the audit trail holds: who looked at which case stays known."""
+        with Session(self._engine) as session:
+            return frozenset(
+                one
+                for one in ids
+                if session.scalars(
+                    select(AuditEventRow.audit_id)
+                    .where(AuditEventRow.entity.contains(one, autoescape=True))
+                    .limit(1)
+                ).first()
+                is not None
+            )
 
     def compact(self) -> bool:
         """Overwrite what deleted rows left in the file; False if others keep the database busy.
@@ -237,7 +264,7 @@ class SqlErasures:
             for row in session.scalars(select(ImportRejection))
             if _names(self._rows.unseal_file(row.file, row.file_key), patient_value)
         ]
-        return _delete_in(session, ImportRejection.rejection_id, doomed)
+        return delete_in(session, ImportRejection.rejection_id, doomed)
 
 
 def is_buried(session: Session, patient_key: str, content_keys: Sequence[str]) -> bool:
@@ -255,21 +282,6 @@ def _names(file: str, patient_value: str) -> bool:
     return value in re.split(r"[^0-9a-z]+", name)
 
 
-def _present(session: Session, patient_key: str) -> ErasurePlan:
-    case_ids = _column(session, LibraryCaseRow.case_id, patient_key)
-    pictures = session.execute(
-        select(CasePictureRow.picture_id, CasePictureRow.blob_key)
-        .where(CasePictureRow.case_id.in_(case_ids))
-        .order_by(CasePictureRow.picture_id)
-    ).all()
-    return ErasurePlan(
-        case_ids=tuple(case_ids),
-        picture_ids=tuple(picture for picture, _ in pictures),
-        blob_keys=tuple(sorted({blob for _, blob in pictures})),
-        collections=tuple(sorted(set(_column(session, LibraryCaseRow.collection, patient_key)))),
-    )
-
-
 def _joined(plan: ErasurePlan, found: ErasurePlan, removed: dict[str, int]) -> ErasurePlan:
     """Add what a late look found: an import may have been faster than the tombstone."""
     return replace(
@@ -280,61 +292,6 @@ def _joined(plan: ErasurePlan, found: ErasurePlan, removed: dict[str, int]) -> E
         collections=tuple(sorted({*plan.collections, *found.collections})),
         removed={name: n + plan.removed.get(name, 0) for name, n in removed.items()},
     )
-
-
-def _column(session: Session, column: Column, patient_key: str) -> list[str]:
-    query = select(column).where(LibraryCaseRow.patient_key == patient_key)
-    return list(session.scalars(query.order_by(column)))
-
-
-def _values_in(session: Session, column: Column, values: Sequence[str]) -> list[str]:
-    found: list[str] = []
-    for start in range(0, len(values), BATCH):
-        query = select(column).where(column.in_(values[start : start + BATCH]))
-        found.extend(session.scalars(query.distinct()))
-    return found
-
-
-def _delete_in(session: Session, column: Column, values: Sequence[str] | Sequence[int]) -> int:
-    n_deleted = 0
-    for start in range(0, len(values), BATCH):
-        condition = column.in_(values[start : start + BATCH])
-        n_deleted += _n_rows(session.execute(delete(column.class_).where(condition)))
-    return n_deleted
-
-
-def _delete_elsewhere(
-    session: Session, patient_key: str, study_keys: Sequence[str], case_ids: Sequence[str]
-) -> dict[str, int]:
-    """Remove the patient's rows from every other table that names patient, study or case."""
-    removed = {}
-    for table in models.Table.metadata.sorted_tables:
-        if table.name in KEPT_TABLES | OWN_TABLES:
-            continue
-        n_rows = sum(
-            _delete_by(session, table, name, values)
-            for name, values in (
-                ("patient_key", [patient_key]),
-                ("study_key", study_keys),
-                ("case_id", case_ids),
-            )
-            if name in table.columns
-        )
-        if n_rows:
-            removed[table.name] = n_rows
-    return removed
-
-
-def _delete_by(session: Session, table: Table, name: str, values: Sequence[str]) -> int:
-    n_deleted = 0
-    for start in range(0, len(values), BATCH):
-        condition = table.columns[name].in_(values[start : start + BATCH])
-        n_deleted += _n_rows(session.execute(delete(table).where(condition)))
-    return n_deleted
-
-
-def _n_rows(done: Result[Any]) -> int:
-    return done.rowcount if isinstance(done, CursorResult) else 0
 
 
 def _bury(session: Session, kind: TombstoneKind, keys: Sequence[str], at: datetime) -> None:
