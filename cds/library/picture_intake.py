@@ -23,7 +23,9 @@ from cds.ports import BlobStore, IdentityKeys, ImageEmbedder
 ID_LENGTH = 24  # hex digits of a keyed hash: 96 bits
 ERASED = "the patient was erased from the library or has objected"
 # What is wrong with the installation is no fault of the picture: the run ends.
-_ENDS_THE_RUN = frozenset({Reason.STORAGE_UNAVAILABLE, Reason.MODEL_UNAVAILABLE})
+_ENDS_THE_RUN = frozenset(
+    {Reason.STORAGE_UNAVAILABLE, Reason.MODEL_UNAVAILABLE, Reason.INVALID_CONFIGURATION}
+)
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -88,7 +90,7 @@ class PictureIntake:
         Raises
         ------
         CdsError
-            STORAGE_UNAVAILABLE or MODEL_UNAVAILABLE: no fault of the file.
+            STORAGE_UNAVAILABLE, MODEL_UNAVAILABLE or INVALID_CONFIGURATION: no fault of the file.
 
         """
         report = self.deidentifier.new_report()
