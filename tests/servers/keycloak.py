@@ -20,6 +20,8 @@ READY = re.compile(r"Listening on: (http://127\.0\.0\.1:\d+)")
 START_S = 420  # 25 s at first on an idle machine, then 10
 LIMIT_S = 30
 ADMIN = "admin"
+# H2 drops its database with the last idle connection, after five minutes (seen in 2026-11).
+KEPT = "--db-url-properties=;DB_CLOSE_DELAY=-1"
 AUDIENCE = "https://fhir.example.invalid"
 SCOPES = ("system/*.rs", "system/*.cruds", *BACKEND_SCOPES)
 
@@ -141,6 +143,7 @@ def keycloak(java_build: Path, artifacts_dir: Path) -> Iterator[Keycloak]:
     (home,) = (java_build / "keycloak").glob("keycloak-*")
     password = secrets.token_urlsafe(16)
     command = ["/bin/sh", str(home / "bin" / "kc.sh"), "start-dev", "--db=dev-mem"]
+    command += [KEPT]
     command += ["--http-host=127.0.0.1", "--http-port=0", "--cache=local"]
     environment = os.environ | {
         "KC_BOOTSTRAP_ADMIN_USERNAME": ADMIN,
