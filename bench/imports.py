@@ -1,8 +1,8 @@
 """`python -m bench.imports`: the import of real pictures, against decoding and inference alone.
 
-Both are measured over as many processes as there are cores, in turns with the import. What counts
-is 1/(1/decode + 1/inference): what the cores could do if they did nothing else. Needs the shared data
-(PRECEDENT_SHARED); without it there is nothing to measure.
+Both are measured over as many processes as there are cores, in turns with the import. What
+counts is 1/(1/decode + 1/inference): what the cores could do if they did nothing else. It needs
+the shared data (PRECEDENT_SHARED); without it there is nothing to measure.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ def as_dicom(jpeg: bytes, number: int, *, compressed: bool) -> bytes:
     dataset.Rows, dataset.Columns = grey.shape
     dataset.SamplesPerPixel, dataset.PixelRepresentation = 1, 0
     dataset.BitsAllocated, dataset.BitsStored, dataset.HighBit = 8, 8, 7
-    encoded = encapsulate([imagecodecs.jpegls_encode(grey)]) if compressed else grey.tobytes()
+    encoded = encapsulate([bytes(imagecodecs.jpegls_encode(grey))]) if compressed else grey.tobytes()
     dataset.PixelData = encoded + b"\0" * (len(encoded) % 2)
     dataset["PixelData"].VR = "OB"
     stream = BytesIO()
