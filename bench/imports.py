@@ -68,7 +68,9 @@ def as_dicom(jpeg: bytes, number: int, *, compressed: bool) -> bytes:
     dataset.Rows, dataset.Columns = grey.shape
     dataset.SamplesPerPixel, dataset.PixelRepresentation = 1, 0
     dataset.BitsAllocated, dataset.BitsStored, dataset.HighBit = 8, 8, 7
-    encoded = encapsulate([bytes(imagecodecs.jpegls_encode(grey))]) if compressed else grey.tobytes()
+    encoded = grey.tobytes()
+    if compressed:
+        encoded = encapsulate([bytes(imagecodecs.jpegls_encode(grey))])
     dataset.PixelData = encoded + b"\0" * (len(encoded) % 2)
     dataset["PixelData"].VR = "OB"
     stream = BytesIO()

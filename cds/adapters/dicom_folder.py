@@ -12,14 +12,14 @@ from pydicom import Dataset
 
 from cds.adapters.dicom_decoding import BROKEN
 from cds.adapters.dicom_files import frames_from_dicom
-from cds.adapters.instance_selection import (
+from cds.domain.errors import CdsError, Reason
+from cds.domain.instance_selection import (
     InstanceRecord,
     SeriesRecord,
     frontal_first,
     placed,
     wanted_instances,
 )
-from cds.domain.errors import CdsError, Reason
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

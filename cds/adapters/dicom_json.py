@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from cds.adapters.instance_selection import InstanceRecord, SeriesRecord, wanted_instances
+from cds.domain.instance_selection import InstanceRecord, SeriesRecord, wanted_instances
 
 UID = re.compile(r"[0-9][0-9.]{0,63}")  # it becomes part of a URL (PS3.5 section 9.1)
 

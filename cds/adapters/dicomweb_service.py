@@ -11,14 +11,14 @@ from cds.adapters import dicom_json
 from cds.adapters.dicom_objects import PEER_NAME, retrieved_object
 from cds.adapters.egress import EgressClient
 from cds.adapters.egress_session import BoundCredential
-from cds.adapters.instance_selection import (
+from cds.domain.errors import CdsError, Reason
+from cds.domain.instance_selection import (
     InstanceRecord,
     SeriesRecord,
     frontal_first,
     placed,
     wanted_instances,
 )
-from cds.domain.errors import CdsError, Reason
 from cds.ports import Deadline
 
 if TYPE_CHECKING:

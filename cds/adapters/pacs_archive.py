@@ -11,18 +11,18 @@ from cds.adapters import dicom_json
 from cds.adapters.dicom_objects import retrieved_object, stated_identity
 from cds.adapters.dicomweb_service import INSTANCE_FIELDS
 from cds.adapters.egress import EgressClient, basic
-from cds.adapters.instance_selection import (
+from cds.adapters.pacs_gate import Meter, PacsGate, Work
+from cds.adapters.qido_search import INSTANCES_PAGE, PAGE, End, Found, QidoSearch
+from cds.adapters.study_walk import StudyWalk
+from cds.domain.archive import ArchivedInstance, ArchivedStudy, StudySearch
+from cds.domain.errors import CdsError, Reason
+from cds.domain.instance_selection import (
     FILMS,
     NOT_PICTURES,
     InstanceRecord,
     SeriesRecord,
     wanted_instances,
 )
-from cds.adapters.pacs_gate import Meter, PacsGate, Work
-from cds.adapters.qido_search import INSTANCES_PAGE, PAGE, End, Found, QidoSearch
-from cds.adapters.study_walk import StudyWalk
-from cds.domain.archive import ArchivedInstance, ArchivedStudy, StudySearch
-from cds.domain.errors import CdsError, Reason
 from cds.domain.time_limit import TimeLimit
 
 if TYPE_CHECKING:

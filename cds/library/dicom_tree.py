@@ -6,7 +6,7 @@ import re
 import warnings
 from collections import defaultdict
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
@@ -14,17 +14,27 @@ from typing import Any
 import pydicom
 from pydicom.errors import InvalidDicomError
 
+from cds.domain.instance_selection import (
+    FILMS,
+    InstanceRecord,
+    SeriesRecord,
+    wanted_instances,
+)
+from cds.domain.key_slices import SLICED
 from cds.library.source_case import NOT_DATED, RejectedRow, SourceCase, SourcePicture, SourceRow
 
 FORMAT = "dicom-folder"
 NOT_DICOM = "the file is not a DICOM object"
 NO_STUDY = "the object names no study"
-NOT_A_FILM = "only radiographs are taken from a DICOM folder"
-FILMS = frozenset({"CR", "DX"})
+NOT_COMPARED = "the object is neither a radiograph nor a slice of CT or MR"
+NOTHING_TO_COMPARE = "the study holds planning views or computed pictures only"
+COMPARED = FILMS | SLICED
 HEADER_TAGS = [
     *("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID", "Modality", "BodyPartExamined"),
     *("StudyDate", "StudyTime", "TimezoneOffsetFromUTC", "PatientAge", "PatientBirthDate"),
-    *("PatientSex", "ViewPosition", "InstanceNumber"),
+    *("PatientSex", "ViewPosition", "InstanceNumber", "SeriesDescription", "SeriesNumber"),
+    *("SOPClassUID", "ImageType", "ImagePositionPatient", "ImageOrientationPatient"),
+    "NumberOfFrames",
 ]
 MAX_AGE_YEARS = 120
 _MAGIC_AT = 128
@@ -45,8 +55,8 @@ class _Header:
     started_at: datetime | None
     age_years: int | None
     sex: str
-    view_position: str | None
-    order: int
+    series: SeriesRecord
+    instance: InstanceRecord
 
 
 def is_dicom_folder(folder: Path) -> bool:
@@ -58,7 +68,7 @@ def is_dicom_folder(folder: Path) -> bool:
 def read_dicom_tree(
     folder: Path, *, collection: str, licence: str = "", is_reference: bool = False
 ) -> Iterator[SourceRow]:
-    """Read the radiographs below a folder, one case per study.
+    """Read the radiographs, CT and MR below a folder, one case per study.
 
     A DICOM folder knows the picture, its patient and its time, and nothing of what was found or
     what became of the patient. The patient is the one that the picture itself names.
@@ -79,13 +89,36 @@ def read_dicom_tree(
         header = _header(name, path)
         if isinstance(header, str):
             yield RejectedRow(name, header)
-        elif header.modality not in FILMS:
-            yield RejectedRow(name, NOT_A_FILM)
+        elif header.modality not in COMPARED:
+            yield RejectedRow(name, NOT_COMPARED)
         else:
             studies[header.study_instance_uid].append(header)
     for headers in studies.values():
-        headers.sort(key=lambda header: header.order)
-        yield _case(headers, collection, licence, is_reference=is_reference)
+        chosen = _wanted(headers)
+        if not chosen:
+            yield RejectedRow(headers[0].name, NOTHING_TO_COMPARE)
+            continue
+        yield _case(chosen, collection, licence, is_reference=is_reference)
+
+
+def _wanted(headers: list[_Header]) -> list[_Header]:
+    """Return the files of a study to compare: two films at most, or the key slices of a series.
+
+    The rule is that of queries (`cds.domain.instance_selection`).
+    """
+    by_series: dict[str, list[_Header]] = defaultdict(list)
+    for header in headers:
+        by_series[header.series.series_instance_uid].append(header)
+    series = [
+        replace(members[0].series, n_instances=len(members)) for members in by_series.values()
+    ]
+    chosen = wanted_instances(
+        series,
+        headers[0].modality,
+        lambda one: [header.instance for header in by_series[one.series_instance_uid]],
+    )
+    by_uid = {header.instance.sop_instance_uid: header for header in headers}
+    return [by_uid[instance.sop_instance_uid] for instance in chosen]
 
 
 def _case(
@@ -101,10 +134,10 @@ def _case(
         study_instance_uid=first.study_instance_uid,
         patient_namespace=collection,
         patient_value=None,
-        pictures=tuple(SourcePicture(h.name, h.file, h.view_position) for h in headers),
+        pictures=tuple(SourcePicture(h.name, h.file, h.instance.view_position) for h in headers),
         modality=first.modality,
         body_part=first.body_part,
-        view_position=first.view_position,
+        view_position=first.instance.view_position,
         age_years=first.age_years,
         sex=first.sex,
         known_at=None if is_reference else first.started_at,
@@ -141,9 +174,38 @@ def _read(name: str, path: Path, dataset: pydicom.Dataset) -> _Header | str:
         started_at=started_at,
         age_years=_age_years(dataset, started_at),
         sex={"M": "male", "F": "female", "O": "other"}.get(_text(dataset, "PatientSex"), "unknown"),
-        view_position=_text(dataset, "ViewPosition") or None,
-        order=int(_text(dataset, "InstanceNumber") or 0),
+        series=SeriesRecord(
+            _text(dataset, "SeriesInstanceUID"),
+            _text(dataset, "Modality"),
+            _text(dataset, "SeriesDescription") or None,
+            _number(dataset, "SeriesNumber"),
+        ),
+        instance=_instance(dataset),
     )
+
+
+def _instance(dataset: pydicom.Dataset) -> InstanceRecord:
+    return InstanceRecord(
+        series_instance_uid=_text(dataset, "SeriesInstanceUID"),
+        sop_instance_uid=_text(dataset, "SOPInstanceUID"),
+        sop_class_uid=_text(dataset, "SOPClassUID") or None,
+        instance_number=_number(dataset, "InstanceNumber"),
+        view_position=_text(dataset, "ViewPosition") or None,
+        image_type=tuple(str(value) for value in dataset.get("ImageType") or ()),
+        position=_vector(dataset, "ImagePositionPatient"),
+        orientation=_vector(dataset, "ImageOrientationPatient"),
+        n_frames=_number(dataset, "NumberOfFrames"),
+    )
+
+
+def _vector(dataset: pydicom.Dataset, keyword: str) -> tuple[float, ...] | None:
+    values = dataset.get(keyword)
+    return tuple(float(value) for value in values) if values else None
+
+
+def _number(dataset: pydicom.Dataset, keyword: str) -> int | None:
+    text = _text(dataset, keyword)
+    return int(text) if text else None
 
 
 def _started_at(dataset: pydicom.Dataset) -> datetime | None:

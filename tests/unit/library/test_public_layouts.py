@@ -184,7 +184,7 @@ def test_openi_table_when_pictures_lie_elsewhere_joins_them(shared_dir: Path) ->
 
 
 def a_labelled_folder(folder: Path) -> Path:
-    for name in ("NORMAL/person1_a.png", "PNEUMONIA/person2_b.png", "open_I_abd/person2_c.png"):
+    for name in ("NORMAL/person1_a.png", "PNEUMONIA/person2_b.png", "open_I_abdomen/person2_c.png"):
         (folder / name).parent.mkdir(exist_ok=True)
         (folder / name).write_bytes(png_bytes())
     return folder
@@ -206,7 +206,7 @@ def test_labelled_folder_when_a_pattern_is_given_tells_patients_apart(tmp_path: 
     assert [(c.patient_value, c.findings[0].coding.display) for c in found] == [
         ("1", "No finding"),
         ("2", "Pneumonia"),
-        ("2", "open I abd"),
+        ("2", "open I abdomen"),
     ]
     assert [c.findings[0].is_diagnosis for c in found] == [False, True, False]
 
@@ -240,7 +240,7 @@ def test_dicom_folder_when_recognised_gives_one_case_per_study(tmp_path: Path) -
     ("overrides", "reason"),
     [
         pytest.param({"StudyDate": ""}, "known_at is missing", id="undated"),
-        pytest.param({"Modality": "US"}, "only radiographs", id="other-modality"),
+        pytest.param({"Modality": "US"}, "neither a radiograph", id="other-modality"),
         pytest.param({"StudyInstanceUID": ""}, "names no study", id="no-study"),
     ],
 )
@@ -250,6 +250,29 @@ def test_dicom_file_when_it_cannot_be_a_case_is_set_apart(
     (tmp_path / "a.dcm").write_bytes(dicom_bytes(a_dataset(**overrides)))
     (row,) = rejected(open_source(SourceRequest(folder=tmp_path)))
     assert reason in row.reason
+
+
+def test_dicom_folder_when_it_holds_a_series_takes_its_key_slices(tmp_path: Path) -> None:
+    for number in range(1, 42):
+        dataset = a_dataset(
+            SOPInstanceUID=f"1.2.3.{number}",
+            InstanceNumber=number,
+            Modality="CT",
+            ImageType=["ORIGINAL", "PRIMARY", "AXIAL"],
+            ImagePositionPatient=[0.0, 0.0, 5.0 * number],
+            ImageOrientationPatient=[1.0, 0.0, 0.0, 0.0, 1.0, 0.0],
+        )
+        (tmp_path / f"{number:02}.dcm").write_bytes(dicom_bytes(dataset))
+    (case,) = cases(open_source(SourceRequest(folder=tmp_path)))
+    assert case.modality == "CT"
+    assert [p.name for p in case.pictures] == ["21.dcm", "09.dcm", "15.dcm", "27.dcm", "33.dcm"]
+
+
+def test_dicom_folder_when_a_study_is_planning_only_is_set_apart(tmp_path: Path) -> None:
+    dataset = a_dataset(Modality="CT", ImageType=["ORIGINAL", "PRIMARY", "LOCALIZER"])
+    (tmp_path / "a.dcm").write_bytes(dicom_bytes(dataset))
+    (row,) = rejected(open_source(SourceRequest(folder=tmp_path)))
+    assert "planning views" in row.reason
 
 
 def test_dicom_folder_when_declared_a_reference_takes_no_dates(tmp_path: Path) -> None:

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from cds.adapters.instance_selection import (
+from cds.domain.instance_selection import (
     InstanceRecord,
     SeriesRecord,
     chosen_instances,
