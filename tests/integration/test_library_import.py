@@ -405,6 +405,7 @@ def test_commands_when_walked_initialise_import_and_count(
     assert "4 cases of 2 patients, 4 pictures." in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("database_url", [""], ids=["sqlite"])  # hundreds of pictures: once
 def test_shared_collection_when_imported_has_the_tables_own_counts(
     storage: Storage, shared_dir: Path
 ) -> None:
