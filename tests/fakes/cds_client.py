@@ -9,7 +9,7 @@ import orjson
 from joserfc import jws
 from joserfc.jwk import ECKey, RSAKey
 
-from tests.fakes.clock import FixedClock
+from cds.ports import Clock
 
 ISSUER = "https://ehr.example.invalid"
 JKU = "https://ehr.example.invalid/jwks.json"
@@ -28,7 +28,7 @@ def rsa_key(kid: str = "rsa-1") -> RSAKey:
 class CdsClientDouble:
     """Signs calls; each member of header and claims can be overridden, None leaves it out."""
 
-    def __init__(self, clock: FixedClock, *, key: ECKey | RSAKey | None = None) -> None:
+    def __init__(self, clock: Clock, *, key: ECKey | RSAKey | None = None) -> None:
         self._clock = clock
         self.key = key or ec_key()
 

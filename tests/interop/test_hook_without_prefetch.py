@@ -9,7 +9,6 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -20,7 +19,7 @@ import pytest
 from joserfc.jwk import RSAKey
 from werkzeug.test import TestResponse
 
-from cds.adapters.storage import open_storage
+from cds.adapters.storage import SystemClock, open_storage
 from cds.domain.pacs_policy import PacsPolicy
 from cds.domain.registration import CdsClient, EhrRegistration, SigningAlgorithm, Stage
 from cds.engine import Engine, engine_from_settings
@@ -45,13 +44,6 @@ IMPORT = (
     *("--librarian", "A. Person", "--legal-basis", "test data"),
 )
 DEADLINE_MS = "60000"  # a busy machine must not decide
-
-
-class Now:
-    """The time: what servers of others compare with."""
-
-    def now(self) -> datetime:
-        return datetime.now(UTC)
 
 
 @dataclass(frozen=True)
@@ -132,7 +124,7 @@ def installation(
     }
     settings = settings_from_environment(environment)
     precedent(environment, "init")
-    cds_client = CdsClientDouble(Now())
+    cds_client = CdsClientDouble(SystemClock())
     register(settings, ehr, registration(ehr, shared_orthanc, cds_client))
     # As a librarian does.
     summary = json.loads(precedent(environment, *IMPORT))
@@ -235,6 +227,7 @@ def test_hook_when_nothing_is_prefetched_shows_matches_of_the_library(
         assert neighbor.findings
         assert {m.code for m in neighbor.measurements} == {"1988-5", "6690-2", "731-0"}
         assert neighbor.record_similarity is not None
+        assert neighbor.picture_id is not None
         picture = installation.engine.case_picture_png(
             neighbor.case_id, neighbor.picture_id, ehr_id=EHR_ID, who="dr-1"
         )
