@@ -211,6 +211,7 @@ def print_summary(summary: ArchiveSummary, console: Console) -> None:
     left = {
         "still arriving in the PACS": summary.n_incomplete,
         "unknown to the record": summary.n_not_recorded,
+        "not reported yet": summary.n_not_reported,
         "failed for now": summary.n_failed_for_now,
         "with another importer, or not due yet": summary.n_with_others,
     }

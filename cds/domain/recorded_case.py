@@ -61,5 +61,13 @@ class RecordedCase:
     notes: Mapping[str, str] = field(default_factory=dict)
     missing: tuple[str, ...] = ()
 
+    @property
+    def is_reported(self) -> bool:
+        """Tell whether a human has said what the study shows, or what the patient had.
+
+        An unread film is no past case: it would count as one without the finding.
+        """
+        return bool(self.findings) or self.report_text is not None
+
     def __repr__(self) -> str:
         return "RecordedCase(<redacted>)"

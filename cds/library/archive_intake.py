@@ -26,6 +26,7 @@ MAX_FAILURES_IN_A_ROW = 5  # then a peer is down, not a study at fault
 LEASE_S = 120.0
 MAX_QUEUE = 1000  # studies whose count is being watched
 NOT_RECORDED = "the record does not know the patient"
+NOT_REPORTED = "nobody has reported the study yet"
 NO_USABLE_PICTURE = "no picture of the study could be used"
 LATE_INSTANCES = "instances arrived after the import"
 INTERRUPTED = "the import was interrupted"
@@ -288,6 +289,10 @@ class StudyIntake:
         why = self.books.kept_out.of(one.study, recorded)
         if why is not None:
             self._keep_out(one, why)
+            return None
+        if not recorded.is_reported:
+            self.count["not_reported"] += 1
+            self._give_back(claim, NOT_REPORTED, self.pace.clock.now() + UNKNOWN_AFTER)
             return None
         self.gaps.update(recorded.missing)
         return recorded

@@ -10,7 +10,7 @@ from itertools import islice
 from cds.domain.archive import ArchivedStudy, StudySearch
 from cds.domain.errors import CdsError
 from cds.domain.recorded_case import RecordedCase
-from cds.library.archive_intake import NOT_RECORDED, Archives, is_fatal
+from cds.library.archive_intake import NOT_RECORDED, NOT_REPORTED, Archives, is_fatal
 from cds.library.archive_kept_out import OPT_OUT_LIST, KeptOut
 
 
@@ -77,6 +77,8 @@ def _joined(
     recorded = archives.record.case_of(study)
     if recorded is None:
         return NOT_RECORDED, None
+    if not recorded.is_reported:
+        return NOT_REPORTED, None
     why_not = kept_out.would_be(study, recorded)
     return (why_not, None) if why_not is not None else ("", recorded)
 

@@ -23,7 +23,7 @@ class ArchiveSummary:
         Studies that this run brought in, or brought further pictures of.
     n_asked_again
         Studies of earlier runs whose record was read again; `library.n_updated` of them changed.
-    n_incomplete, n_not_recorded, n_failed_for_now
+    n_incomplete, n_not_recorded, n_not_reported, n_failed_for_now
         Left for a later run: still arriving, unknown to the record, a peer at fault.
     n_quarantined_studies
         Given up: identity, no picture, no date; the reasons say which.
@@ -49,6 +49,7 @@ class ArchiveSummary:
     n_asked_again: int = 0
     n_incomplete: int = 0
     n_not_recorded: int = 0
+    n_not_reported: int = 0
     n_failed_for_now: int = 0
     n_quarantined_studies: int = 0
     n_kept_out: int = 0
@@ -79,6 +80,7 @@ class ArchiveSummary:
             n_asked_again=counts.get("asked_again", 0),
             n_incomplete=counts.get("incomplete", 0),
             n_not_recorded=counts.get("not_recorded", 0),
+            n_not_reported=counts.get("not_reported", 0),
             n_failed_for_now=counts.get("failed_for_now", 0),
             n_quarantined_studies=counts.get("quarantined_studies", 0)
             + counts.get("without_picture", 0),
