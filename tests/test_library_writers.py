@@ -17,6 +17,7 @@ IMPORTS = ("cds.library.import_run", "cds.library.archive_import", "cds.library.
 IMPORTERS = (
     "cds/cli/library_",
     "cds/engine/archives.py",
+    "cds/engine/bulk_import.py",
     "cds/library/",
     "tests/",
     "bench/",

@@ -277,8 +277,8 @@ class EgressClients:
     """
 
     def __init__(self, *, development: bool = False, ca_file: Path | None = None) -> None:
-        self._development = development
-        self._ca_file = ca_file
+        self.development = development
+        self.ca_file = ca_file
         self._clients: dict[EhrRegistration, EgressClient] = {}
         self._owner_pid = os.getpid()
 
@@ -293,4 +293,4 @@ class EgressClients:
 
     def opened(self, registration: EhrRegistration) -> EgressClient:
         """Return a new client of a registration."""
-        return EgressClient(registration, development=self._development, ca_file=self._ca_file)
+        return EgressClient(registration, development=self.development, ca_file=self.ca_file)

@@ -104,11 +104,16 @@ class PoliteClients(EgressClients):
         super().__init__(development=development, ca_file=ca_file)
         self._gates = gates
 
+    @classmethod
+    def like(cls, clients: EgressClients, gates: PacsGates) -> PoliteClients:
+        """Return polite clients under the same rules as others."""
+        return cls(gates, development=clients.development, ca_file=clients.ca_file)
+
     def opened(self, registration: EhrRegistration) -> EgressClient:
         """Return a new client of a registration."""
         return PoliteClient(
             registration,
             self._gates(registration),
-            development=self._development,
-            ca_file=self._ca_file,
+            development=self.development,
+            ca_file=self.ca_file,
         )

@@ -218,6 +218,7 @@ def open_background(
     *,
     clock: Clock,
     tokens: BackendTokens | None = None,
+    gates: PacsGates | None = None,
 ) -> Background:
     """Wire background work.
 
@@ -225,6 +226,8 @@ def open_background(
     ----------
     tokens
         Our own access tokens; None refuses whatever needs one, in words.
+    gates
+        What keeps polls and checks polite to each PACS; None makes new ones.
 
     """
     ledger = SqlJobLedger(
@@ -239,9 +242,7 @@ def open_background(
         queue=HueyJobQueue(ledger, messages, clock),
         lives=SqlResultLives(storage.engine, storage.cipher, storage.keys, clock),
         memory=SqlArrivalMemory(storage.engine, storage.keys, clock),
-        inventories=DicomwebInventories(
-            PoliteClients(PacsGates(), development=settings.development, ca_file=settings.ca_file)
-        ),
+        inventories=DicomwebInventories(PoliteClients.like(clients, gates or PacsGates())),
         lookup=FhirLookup(clients),
         tokens=tokens or NoBackendTokens(),
     )

@@ -17,6 +17,7 @@ from cds.adapters.dicom_files import frames_from_dicom
 from cds.adapters.dicomweb import DicomwebSource
 from cds.adapters.egress import EgressClients
 from cds.adapters.fhir_rest import RestFhirReader
+from cds.adapters.pacs_gate import Pace, PacsGates
 from cds.adapters.storage import initialise, open_storage
 from cds.analysis import AnalysisDefaults, Analyst, HookAnalysis
 from cds.domain.arrival import ArrivalRules
@@ -230,10 +231,21 @@ class ArrivalHospital:
         self.clients = EgressClients(development=True)
         self.tokens = OwnTokens()
         self.background: Background = open_background(
-            self.settings, self.storage, self.clients, clock=self.clock, tokens=self.tokens
+            self.settings,
+            self.storage,
+            self.clients,
+            clock=self.clock,
+            tokens=self.tokens,
+            gates=PacsGates(pace=Pace(self.clock.now, self._elapsed_s, self._slept)),
         )
         self.analyst = self._analyst()
         self.worker = self.background.worker(self.analyst, n_threads=1)
+
+    def _elapsed_s(self) -> float:
+        return self.clock.now().timestamp()
+
+    def _slept(self, seconds: float) -> None:
+        self.clock.advance(timedelta(seconds=seconds))
 
     def run_queue(self) -> None:
         """Run every due job, also those that jobs queue; the clock stands still."""

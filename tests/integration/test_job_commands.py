@@ -2,16 +2,17 @@
 
 import json
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
+from urllib.parse import parse_qs
 
 import pytest
 
 from cds.adapters.storage import Storage, open_storage
 from cds.cli.main import main
 from cds.domain.job import JobKind, NewJob
-from cds.domain.secrecy import SecretText
+from cds.domain.registration import SigningAlgorithm
 from cds.engine import Engine, engine_from_settings
-from cds.engine import background as composition
 from cds.fhir.subscription import NOTIFICATION_HEADER
 from cds.settings import Settings
 from tests.builders.registration import a_registration
@@ -22,9 +23,21 @@ Run = Callable[..., tuple[int, str]]
 
 @pytest.fixture
 def ehr() -> Iterator[LocalServer]:
-    place = {"Location": "http://127.0.0.1/fhir/Subscription/77/_history/1"}
-    with a_server(lambda _asked: Reply(201, b"{}", place)) as server:
+    with a_server(created) as server:
         yield server
+
+
+def created(asked: Asked) -> Reply:
+    """Answer as an EHR whose token server knows us, and which takes a Subscription."""
+    if asked.path.endswith("/.well-known/smart-configuration"):
+        origin = f"http://{asked.headers['host']}"
+        return Reply.json({"token_endpoint": f"{origin}/token"})
+    if asked.path == "/token":
+        scope = parse_qs(asked.body.decode())["scope"][0]
+        assert scope == "system/Subscription.cruds"
+        answer = {"access_token": "own", "token_type": "bearer", "expires_in": 300}
+        return Reply.json({**answer, "scope": scope})
+    return Reply(201, b"{}", {"Location": "http://127.0.0.1/fhir/Subscription/77/_history/1"})
 
 
 @pytest.fixture
@@ -34,8 +47,13 @@ def storage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ehr: LocalServer) -
     assert main(["init"]) == 0
     opened = open_storage(Settings(state_dir=tmp_path))
     opened.registrations.save(
-        a_registration(fhir_base_url=f"{ehr.url}/fhir", permitted_networks=("127.0.0.0/8",))
+        a_registration(
+            fhir_base_url=f"{ehr.url}/fhir",
+            permitted_networks=("127.0.0.0/8",),
+            backend_client_id="precedent",
+        )
     )
+    opened.backend_keys.ensure("a", SigningAlgorithm.ES384)
     yield opened
     opened.engine.dispose()
 
@@ -98,7 +116,12 @@ def test_analyse_before_a_legal_basis_is_recorded_is_refused_in_words(run: Run) 
     assert "No purpose and legal basis is recorded" in said
 
 
-def test_analyse_without_credentials_of_ours_is_refused_in_words(run: Run) -> None:
+def test_analyse_without_credentials_of_ours_is_refused_in_words(
+    run: Run, storage: Storage
+) -> None:
+    registration = storage.registrations.by_id("a")
+    assert registration is not None
+    storage.registrations.save(replace(registration, backend_client_id=None))
     enrol(run)
     status, said = run("analyse", "--ehr", "a", "--study", "1.2.3")
     assert status == 2
@@ -145,17 +168,9 @@ def test_patient_is_put_on_the_sites_list_and_taken_off(run: Run, engine: Engine
     assert not memory.is_excluded("a", "p1")
 
 
-class OwnToken:
-    def access_token(self, registration: object, *, scope: str, deadline: object) -> SecretText:
-        del registration, deadline
-        assert scope == "system/Subscription.cruds"
-        return SecretText("own")
-
-
 def test_subscription_is_created_at_the_ehr_with_a_secret_that_may_notify(
-    run: Run, engine: Engine, ehr: LocalServer, monkeypatch: pytest.MonkeyPatch
+    run: Run, engine: Engine, ehr: LocalServer
 ) -> None:
-    monkeypatch.setattr(composition, "NoBackendTokens", OwnToken)
     status, said = run("arrivals", "subscribe", "--ehr", "a")
     assert status == 0, said
     assert said.startswith("Subscription/77 ")
@@ -171,10 +186,9 @@ def test_subscription_is_created_at_the_ehr_with_a_secret_that_may_notify(
 
 
 def test_subscription_that_the_ehr_refuses_leaves_no_secret_that_may_notify(
-    run: Run, engine: Engine, ehr: LocalServer, monkeypatch: pytest.MonkeyPatch
+    run: Run, engine: Engine, ehr: LocalServer
 ) -> None:
-    monkeypatch.setattr(composition, "NoBackendTokens", OwnToken)
-    ehr.answer = lambda _asked: Reply(403)
+    ehr.answer = lambda asked: Reply(403) if "Subscription" in asked.path else created(asked)
     assert run("arrivals", "subscribe", "--ehr", "a")[0] == 2
     resource = json.loads(ehr.asked[-1].body)
     subscription_id = resource["channel"]["endpoint"].rpartition("/")[2]
