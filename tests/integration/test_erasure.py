@@ -26,6 +26,8 @@ from cds.domain.erasure import (
     Tombstone,
     TombstoneKind,
 )
+from cds.domain.study import StudyRef
+from cds.domain.withdrawal import Withdrawal, WithdrawalReason
 from cds.engine import Engine, engine_from_settings
 from cds.engine.deidentification import shipped_deidentifier
 from cds.engine.erasure import TOMBSTONE_FILE, library_erasure, training_note
@@ -67,6 +69,7 @@ def a_row(patient: str, seed: int, *pictures: SourcePicture) -> SourceCase:
         patient_namespace=NAMESPACE,
         patient_value=patient,
         pictures=pictures,
+        study_instance_uid=f"1.2.826.0.1.4711.{seed}",
         modality="DX",
         known_at=datetime(2020, 1, 1, tzinfo=UTC),
         notes={"note": f"about {patient}"},
@@ -291,6 +294,20 @@ def test_stored_answer_that_matched_the_case_keeps_its_counts_and_loses_the_case
     assert kept.findings == report.findings
     assert (kept.neighbors[0].case_id, kept.neighbors[0].age_band) == ("removed", ON_REQUEST)
     assert kept.neighbors[1:] == report.neighbors[1:]
+
+
+def test_withdrawn_answer_about_an_erased_study_stays_withdrawn(library: Library) -> None:
+    """The same film may be a library case and a clinical study: its warnings are not the case's."""
+    results, lives = library.engine.results, library.engine.background.lives
+    report = replace(a_report(), study=StudyRef("1.2.826.0.1.4711.0"))
+    results.save(report, requested_by="user")
+    noticed_at = datetime(2026, 2, 1, tzinfo=UTC)
+    assert lives.withdraw(report, Withdrawal(WithdrawalReason.MOVED, noticed_at))
+    receipt = library.erasure().erase(library.request)
+    kept = results.by_id(report.ehr_id, report.report_id)
+    assert kept is not None
+    assert kept.withdrawn == Withdrawal(WithdrawalReason.MOVED, noticed_at)
+    assert receipt.is_proved
 
 
 def test_audit_trail_keeps_who_looked_and_nothing_else_names_the_case(library: Library) -> None:
