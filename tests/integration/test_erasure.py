@@ -14,6 +14,7 @@ import pytest
 from sqlalchemy import text
 
 from cds.adapters.erasure_traces import ON_REQUEST
+from cds.adapters.opt_outs import SqlOptOuts
 from cds.adapters.sql.erasure import SqlErasures
 from cds.adapters.storage import initialise
 from cds.adapters.tombstone_file import JsonLinesTombstones
@@ -232,6 +233,20 @@ def test_patient_who_objects_before_any_import_is_kept_out(library: Library) -> 
     row = a_row("nobody yet", 55, picture(library.folder, "55.png", 55))
     assert (receipt.n_cases, receipt.is_proved) == (0, True)
     assert import_rows(library.engine, [row]).n_cases == 0
+
+
+@pytest.mark.parametrize(("owner", "n_cases"), [(None, 0), ("a", 0), ("b", 1)])
+def test_patient_on_an_opt_out_list_is_kept_out_of_an_import_of_files(
+    library: Library, owner: str | None, n_cases: int
+) -> None:
+    """EHR a's list holds for a and for cases that every EHR sees, not for what is b's alone."""
+    storage = library.engine.storage
+    key = library.engine.keys.patient_key(NAMESPACE, "nobody yet")
+    SqlOptOuts(storage.engine, library.engine.clock).add("a", [key], source="list")
+    row = a_row("nobody yet", 55, picture(library.folder, "55.png", 55))
+    summary = import_rows(library.engine, [replace(row, owner_ehr_id=owner)])
+    assert summary.n_cases == n_cases
+    assert summary.quarantined.get(ERASED, 0) == 1 - n_cases
 
 
 def test_library_when_its_only_patient_is_erased_has_no_index(library: Library) -> None:

@@ -23,6 +23,7 @@ from cds.adapters.sql import models
 from cds.adapters.sql.case_rows import CaseRows
 from cds.adapters.sql.door_models import AuditEventRow
 from cds.adapters.sql.erasure_models import ErasureRow, ErasureTombstone
+from cds.adapters.sql.librarian_models import OptOutRow
 from cds.adapters.sql.models import (
     CaseEmbeddingRow,
     CaseFindingRow,
@@ -267,12 +268,32 @@ class SqlErasures:
         return delete_in(session, ImportRejection.rejection_id, doomed)
 
 
-def is_buried(session: Session, patient_key: str, content_keys: Sequence[str]) -> bool:
-    """Tell whether a tombstone stands for the patient or for one of the source files."""
-    query = select(ErasureTombstone.key).where(
+def is_kept_out(
+    session: Session,
+    patient_key: str,
+    content_keys: Sequence[str],
+    owner_ehr_id: str | None,
+) -> bool:
+    """Tell whether patient or file were erased, or the patient has opted out of this library.
+
+    A case that belongs to no EHR is shown to all of them: there the opt-outs of each one count.
+    """
+    buried = select(ErasureTombstone.key).where(
         ErasureTombstone.key.in_([patient_key, *content_keys])
     )
-    return session.scalars(query.limit(1)).first() is not None
+    opted_out = select(OptOutRow.patient_key).where(OptOutRow.patient_key == patient_key)
+    if owner_ehr_id is not None:
+        opted_out = opted_out.where(OptOutRow.owner_ehr_id == owner_ehr_id)
+    return any(session.scalars(query.limit(1)).first() is not None for query in (buried, opted_out))
+
+
+def erased_among(session: Session, patient_keys: Sequence[str]) -> frozenset[str]:
+    """Return those of these patients for whom a tombstone stands."""
+    query = select(ErasureTombstone.key).where(
+        ErasureTombstone.kind == TombstoneKind.PATIENT.value,
+        ErasureTombstone.key.in_(patient_keys),
+    )
+    return frozenset(session.scalars(query))
 
 
 def _names(file: str, patient_value: str) -> bool:
