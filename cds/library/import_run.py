@@ -35,6 +35,7 @@ from cds.library.source_case import NO_PATIENT, RejectedRow, SourceCase, SourceP
 from cds.ports import BlobStore, IdentityKeys
 
 MAX_REASON_LENGTH = 200
+OF_ANOTHER = "the study is in the library as another patient's or another EHR's"
 UNREADABLE_FILE = "the file cannot be opened"
 ROWS_AHEAD = 4  # per worker: enough that none waits, few enough that memory stays bounded
 VECTORS_KEPT_TOGETHER = 32
@@ -273,6 +274,9 @@ class LibraryImport:
         hashes = [p.content_sha256 for p in prepared]
         known = self._catalogue.case_by_study(case.collection, case.study_key)
         if known is not None:
+            if (known.owner_ehr_id, known.patient_key) != (case.owner_ehr_id, case.patient_key):
+                self._reject(run, row.row_name, OF_ANOTHER)
+                return
             if self._catalogue.add_pictures(known.case_id, case.pictures, hashes):
                 run.count["pictures"] += len(prepared)
                 self._note_vectors(prepared, run)

@@ -34,7 +34,7 @@ from cds.engine.deidentification import shipped_deidentifier
 from cds.engine.erasure import TOMBSTONE_FILE, library_erasure, training_note
 from cds.library.embedding_run import embed_missing
 from cds.library.erasure import NO_TRAINING, LibraryErasure
-from cds.library.import_run import LibraryImport
+from cds.library.import_run import OF_ANOTHER, LibraryImport
 from cds.library.import_summary import ImportSummary
 from cds.library.picture_intake import ERASED
 from cds.library.source_case import SourceCase, SourcePicture
@@ -247,6 +247,19 @@ def test_patient_on_an_opt_out_list_is_kept_out_of_an_import_of_files(
     summary = import_rows(library.engine, [replace(row, owner_ehr_id=owner)])
     assert summary.n_cases == n_cases
     assert summary.quarantined.get(ERASED, 0) == 1 - n_cases
+
+
+@pytest.mark.parametrize("changes", [{"owner_ehr_id": "b"}, {"patient_value": "somebody else"}])
+def test_picture_of_another_owner_or_patient_joins_no_case_of_the_same_study(
+    library: Library, changes: dict[str, Any]
+) -> None:
+    film = picture(library.folder, "66.png", 66)
+    row = replace(rows(library.folder)[0], pictures=(film,), **changes)
+    summary = import_rows(library.engine, [row])
+    assert (summary.n_cases, summary.n_pictures) == (0, 0)
+    assert summary.quarantined == {OF_ANOTHER: 1}
+    plan = library.ledger.plan_of(library.request.patient_key)
+    assert len(plan.picture_ids) == 2
 
 
 def test_library_when_its_only_patient_is_erased_has_no_index(library: Library) -> None:
