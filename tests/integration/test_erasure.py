@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from sqlalchemy import text
 
+from cds.adapters.archive_ledger import LedgerScope, SqlArchiveLedger
 from cds.adapters.erasure_traces import ON_REQUEST
 from cds.adapters.opt_outs import SqlOptOuts
 from cds.adapters.sql.erasure import SqlErasures
@@ -42,6 +43,7 @@ from cds.settings import Settings
 from tests.builders.burned_in import a_smooth_picture
 from tests.builders.dicom import a_picture_file
 from tests.builders.report import a_report
+from tests.fakes.archives import an_archived_study
 
 NAMESPACE, PATIENT = "https://a.example.invalid/mrn", "ZZ-4711-SEEDED"
 N_OTHERS = 5
@@ -351,6 +353,29 @@ def test_audit_trail_keeps_who_looked_and_nothing_else_names_the_case(library: L
     (event,) = library.engine.storage.audit.newest("a")
     assert event.entity is not None
     assert case_id in event.entity
+
+
+def test_study_that_an_archive_import_gave_up_is_forgotten_too(library: Library) -> None:
+    """The quarantine knows such a study by its UID, in which the patient's number is not found."""
+    storage, clock = library.engine.storage, library.engine.clock
+    scope = LedgerScope("Hospital A", "a", NAMESPACE)
+    ledger = SqlArchiveLedger(storage.engine, storage.cipher, storage.keys, clock, scope)
+    storage.catalogue.start_run("run 7", collection="Hospital A", source_kind="archives")
+    for patient, study_uid in ((PATIENT, "1.2.826.0.1.77"), ("other 0", "1.2.826.0.1.78")):
+        ledger.see(an_archived_study(study_instance_uid=study_uid, patient_id_value=patient))
+        storage.catalogue.reject("run 7", collection="Hospital A", file=study_uid, reason="cut")
+    receipt = library.erasure().erase(library.request)
+    assert receipt.removed_rows["import_rejection"] == 2  # and the file with the number in it
+    assert receipt.removed_rows["archive_study"] == 1
+    assert storage.catalogue.rejected_files() == (("1.2.826.0.1.78", "cut"),)
+
+
+def test_export_that_a_killed_import_left_goes_with_an_erasure(library: Library) -> None:
+    left = library.engine.settings.state_dir / "export-left"
+    left.mkdir(0o700)
+    (left / "spool.db").write_bytes(b"sealed records of everybody")
+    library.erasure().erase(library.request)
+    assert not left.exists()
 
 
 def test_row_that_still_names_the_case_denies_the_proof(library: Library) -> None:

@@ -15,7 +15,7 @@ from cds.adapters.exported_records import ExportedRecords
 from cds.adapters.fhir_archive import FhirRecordArchive
 from cds.adapters.fhir_bulk_export import BulkExport, BulkLimits, ExportReport
 from cds.adapters.ndjson_lines import MAX_LINE_BYTES, NdjsonLines
-from cds.adapters.record_spool import RecordSpool
+from cds.adapters.record_spool import RecordSpool, remove_abandoned_exports
 from cds.adapters.storage import Storage, initialise, open_storage
 from cds.domain.errors import CdsError, Reason
 from cds.domain.secrecy import SecretText
@@ -224,6 +224,24 @@ def test_spool_holds_nothing_readable_and_is_gone_at_the_end(
         content = b"".join(p.read_bytes() for p in folder.iterdir())
         for seeded in (b"P100", b"p100", STUDY_INSTANCE_UID.encode(), b"Person", b"consolidation"):
             assert seeded not in content
+    assert list(tmp_path.glob("export-*")) == []
+
+
+def test_export_that_a_killed_import_left_goes_and_one_at_work_stays(
+    exported: Exported, tmp_path: Path
+) -> None:
+    sealed, keys = exported.storage.cipher, exported.storage.keys
+    left = tmp_path / "export-left"
+    left.mkdir(0o700)
+    (left / "spool.db").write_bytes(b"sealed records")
+    with RecordSpool(tmp_path, sealed, keys) as at_work:
+        assert not left.exists()
+        exported.export(at_work)
+        with RecordSpool(tmp_path, sealed, keys):
+            assert at_work.patients("number", "P100")
+        left.mkdir(0o700)
+        assert remove_abandoned_exports(tmp_path) == 1
+        assert at_work.patients("number", "P100")
     assert list(tmp_path.glob("export-*")) == []
 
 
