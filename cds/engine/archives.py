@@ -144,13 +144,12 @@ def open_archives(
     """
     clock = SystemClock()
     clients = EgressClients(development=settings.development, ca_file=settings.ca_file)
-    http = clients(registration)
     gate = PacsGate(registration.pacs_policy, time_zone=registration.time_zone, tell=tell)
     ledger = _ledger(storage, registration, options, clock)
     with ExitStack() as stack:
         source, notes = _records(stack, settings, storage, clients, (registration, options))
         archives = Archives(
-            DicomwebArchive(registration, http, gate, clock=clock),
+            DicomwebArchive(registration, clients(registration), gate, clock=clock),
             FhirRecordArchive(
                 source,
                 registration,
