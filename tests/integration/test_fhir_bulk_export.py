@@ -14,7 +14,7 @@ from cds.adapters.egress import EgressClients
 from cds.adapters.exported_records import ExportedRecords
 from cds.adapters.fhir_archive import FhirRecordArchive
 from cds.adapters.fhir_bulk_export import BulkExport, BulkLimits, ExportReport
-from cds.adapters.ndjson_lines import MAX_LINE_BYTES, NdjsonLines
+from cds.adapters.ndjson_lines import BATCH_BYTES, MAX_LINE_BYTES, NdjsonLines
 from cds.adapters.record_spool import RecordSpool, remove_abandoned_exports
 from cds.adapters.storage import Storage, initialise, open_storage
 from cds.domain.errors import CdsError, Reason
@@ -146,6 +146,15 @@ def test_error_file_is_reported_by_kind_and_denies_nothing(
     case = exported.archive(spool, report).case_of(an_archived_study())
     assert case is not None
     assert ("icu-admission", 7) not in {(o.code, o.horizon_days) for o in case.outcomes}
+
+
+def test_words_of_a_server_that_are_no_codes_are_not_repeated(
+    exported: Exported, spool: RecordSpool
+) -> None:
+    exported.fhir.export_errors = [an_issue("MRN-SEEDED", "Seeded, Person 1970")]
+    report = exported.export(spool)
+    assert report.problems == ("The export reports 1 issues of severity error, code unknown.",)
+    assert not report.is_whole
 
 
 def test_warnings_alone_leave_the_export_whole(exported: Exported, spool: RecordSpool) -> None:
@@ -303,6 +312,17 @@ def test_lines_are_the_same_however_they_are_cut(size: int) -> None:
     lines.finish()
     assert [r["id"] for r in kept] == ["a", "\xe4"]
     assert (lines.n_lines, lines.n_unusable) == (4, 2)
+
+
+def test_large_resources_are_handed_on_before_they_fill_the_memory() -> None:
+    sizes: list[int] = []
+    lines = NdjsonLines("Patient", lambda batch: sizes.append(len(batch)))
+    line = b'{"resourceType":"Patient","x":"' + b"a" * (MAX_LINE_BYTES - 64) + b'"}\n'
+    for _ in range(5):
+        lines(line)
+    lines.finish()
+    assert sum(sizes) == 5
+    assert max(sizes) * len(line) <= BATCH_BYTES + MAX_LINE_BYTES
 
 
 def test_line_without_an_end_is_refused() -> None:
