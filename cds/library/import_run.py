@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import errno
+import os
+import stat
 import uuid
 from collections import deque
 from collections.abc import Iterable
@@ -9,6 +12,7 @@ from concurrent.futures import Executor, Future
 from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from itertools import islice
+from pathlib import Path
 
 from cds.domain.case import LibraryCase, ViewGroup
 from cds.domain.errors import CdsError, Reason
@@ -214,13 +218,14 @@ class LibraryImport:
             self._reject(run, source.name, source.missing_reason)
             return None
         try:
-            if source.file.stat().st_size > MAX_FILE_BYTES:
-                self._reject(run, source.name, TOO_LARGE)
-                return None
-            return source.file.read_bytes()
+            content = _regular_content(source.file)
         except OSError:
             self._reject(run, source.name, UNREADABLE_FILE)
             return None
+        if len(content) > MAX_FILE_BYTES:
+            self._reject(run, source.name, TOO_LARGE)
+            return None
+        return content
 
     def _update(self, row: SourceCase, run: RunTally) -> None:
         """Bring a case that is in the library already to what is known now."""
@@ -316,6 +321,23 @@ class LibraryImport:
         if embedding is not None and run.vectors:
             embedding.embeddings.add_embeddings(embedding.embedder.encoder_hash, run.vectors)
             run.vectors = {}
+
+
+def _regular_content(file: Path) -> bytes:
+    """Return a file's bytes, at most one more than are allowed.
+
+    Raises
+    ------
+    OSError
+        If it cannot be read, or is a pipe or device: it would have no end, or never answer.
+
+    """
+    descriptor = os.open(file, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    with os.fdopen(descriptor, "rb") as stream:
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode):
+            raise OSError(errno.EINVAL, "not a regular file")
+        return stream.read(min(status.st_size, MAX_FILE_BYTES) + 1)
 
 
 def updated_case(
