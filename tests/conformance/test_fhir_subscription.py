@@ -96,10 +96,10 @@ def test_notified_studies_are_bounded() -> None:
     assert len(notified_study_ids(many)) == 50
 
 
-@pytest.mark.parametrize("study_id", ["..", ".", "a/b", "s1?x=1", "x" * 65, "s 1"])
-def test_id_that_is_no_fhir_id_is_not_queued(door: MachineDoor, study_id: str) -> None:
-    assert notified_study_ids(an_imaging_study(id=study_id)) == ()
-    path = f"{PATH}/ImagingStudy/{quote(study_id, safe='')}"
+@pytest.mark.parametrize("imaging_study_id", ["..", ".", "a/b", "s1?x=1", "x" * 65, "s 1"])
+def test_id_that_is_no_fhir_id_is_not_queued(door: MachineDoor, imaging_study_id: str) -> None:
+    assert notified_study_ids(an_imaging_study(id=imaging_study_id)) == ()
+    path = f"{PATH}/ImagingStudy/{quote(imaging_study_id, safe='')}"
     assert door.http.put(path, headers=secret_of(door)).status_code in {400, 404}
     assert door.engine.background.told.told == []
 
