@@ -7,6 +7,7 @@ import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass, fields, replace
 from datetime import UTC, datetime
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
@@ -510,3 +511,16 @@ def test_command_prints_the_proof_and_wants_an_approver(
     assert PATIENT not in printed
     assert main(["library", "erase", "--replay"]) == 0
     assert "Nothing to erase again" in capsys.readouterr().out
+
+
+def test_number_when_read_from_the_input_need_not_be_on_the_command_line(
+    made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copytree(made / "state", tmp_path / "state")
+    monkeypatch.setenv("PRECEDENT_STATE_DIR", str(tmp_path / "state"))
+    command = ["library", "erase", "--patient", NAMESPACE, "-", "--approver", "Dr Approver"]
+    monkeypatch.setattr("sys.stdin", StringIO("\n"))
+    assert main(command) == EXIT_REFUSED
+    monkeypatch.setattr("sys.stdin", StringIO(f"{PATIENT}\n"))
+    assert main(command) == 0
+    assert "In the library: 2 cases" in capsys.readouterr().out
