@@ -15,9 +15,11 @@ from sqlalchemy.orm import Session
 
 from cds.adapters.crypto import FieldCipher
 from cds.adapters.sql.archive_models import ArchiveStudyRow
+from cds.adapters.sql.models import LibraryCaseRow
 from cds.adapters.sql.sealed_json import SealedJson
 from cds.domain.archive import ArchivedStudy, LedgerClaim, LedgerEntry, LedgerState
 from cds.domain.completeness import InstanceCount
+from cds.domain.errors import CdsError, Reason
 from cds.ports import Clock, IdentityKeys
 
 REASON_LENGTH = 300
@@ -65,6 +67,31 @@ class SqlArchiveLedger:
         self._clock = clock
         self._scope = scope
         self._studies = SealedJson(ArchivedStudy, cipher, "archive_study.study")
+
+    def check_owner(self) -> None:
+        """Refuse a collection that another EHR fills: studies are told apart within a collection.
+
+        Raises
+        ------
+        CdsError
+            INVALID_REQUEST if it does.
+
+        """
+        mine = self._scope.owner_ehr_id
+        queries = (
+            select(table.owner_ehr_id).where(
+                table.collection == self._scope.collection,
+                table.owner_ehr_id.is_not(None),
+                table.owner_ehr_id != mine,
+            )
+            for table in (ArchiveStudyRow, LibraryCaseRow)
+        )
+        with Session(self._engine) as session:
+            if any(session.scalars(query.limit(1)).first() for query in queries):
+                raise CdsError(
+                    Reason.INVALID_REQUEST,
+                    "Another EHR fills the collection of this name; name your own by --collection.",
+                )
 
     def see(self, study: ArchivedStudy, *, n_instances: int | None = None) -> LedgerEntry:
         """Remember that the archive lists a study, and how many instances were counted just now."""

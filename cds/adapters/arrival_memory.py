@@ -100,6 +100,12 @@ class SqlArrivalMemory:
             if row is not None:
                 session.delete(row)
 
+    def remove_subscriptions(self, ehr_id: str) -> None:
+        """Refuse every subscription of an EHR from now on, whoever is registered as it later."""
+        query = delete(FhirSubscription).where(FhirSubscription.ehr_id == ehr_id)
+        with Session(self._engine) as session, session.begin():
+            session.execute(query)
+
     def may_notify(self, ehr_id: str, subscription_id: str, secret: str) -> bool:
         """Tell whether this is the secret of this EHR's subscription; note the time if it is."""
         with Session(self._engine) as session, session.begin():

@@ -20,6 +20,7 @@ from cds.adapters.dicom_codecs import register
 from cds.adapters.dicom_frames import compared_frames
 from cds.adapters.dicom_pixels import luminance, shown_from_stored
 from cds.adapters.dicom_stored_pixels import stored_pixels
+from cds.domain.deflated_dicom import deflated_from
 from cds.domain.errors import CdsError, Reason
 
 if TYPE_CHECKING:
@@ -201,12 +202,14 @@ def _complete_transfer_syntax(dataset: pydicom.Dataset) -> None:
 
 def _refuse_bomb(content: bytes, limits: DecodeLimits) -> None:
     """Refuse a deflated object that inflates beyond the limit, before pydicom inflates it."""
-    head = content[: PREAMBLE_BYTES + 1024]
-    if uid.DeflatedExplicitVRLittleEndian.encode() not in head or content[128:132] != b"DICM":
+    try:
+        deflated_at = deflated_from(content)
+    except ValueError as error:
+        raise CdsError(Reason.IMAGE_UNREADABLE, NOT_DICOM) from error
+    if deflated_at is None:
         return
-    (group_length,) = struct.unpack("<I", content[140:144])
     inflater, n_inflated = zlib.decompressobj(-zlib.MAX_WBITS), 0
-    for start in range(144 + group_length, len(content), INFLATED_STEP_BYTES):
+    for start in range(deflated_at, len(content), INFLATED_STEP_BYTES):
         waiting = content[start : start + INFLATED_STEP_BYTES]
         while waiting and not inflater.eof:
             n_inflated += len(inflater.decompress(waiting, INFLATED_STEP_BYTES))

@@ -9,12 +9,12 @@ from dataclasses import dataclass
 from io import BytesIO
 from typing import TYPE_CHECKING, Any
 
-from pydicom import uid
 from pydicom.filereader import read_dataset, read_partial
 from pydicom.tag import BaseTag, Tag
 
 from cds.adapters.dicom_decoding import BROKEN
 from cds.adapters.multipart_related import parts_of
+from cds.domain.deflated_dicom import deflated_from
 from cds.domain.errors import CdsError, Reason
 
 if TYPE_CHECKING:
@@ -31,7 +31,6 @@ MAX_INSTANCE_BYTES = 128 * 1024 * 1024
 # As stored: the PACS need not transcode, and what it cannot decode we can.
 ACCEPT_DICOM = 'multipart/related; type="application/dicom"; transfer-syntax=*'
 MAX_INFLATED_HEADER_BYTES = 1024 * 1024
-_PREFIX_BYTES = 4096  # holds the file meta information, which says how the rest is written
 _LAST_TAG = 0x0020000D  # Study Instance UID; elements stand in the order of their tags
 _STATED = ("StudyInstanceUID", "SOPInstanceUID", "PatientID", "IssuerOfPatientID")
 _WANTED: list[BaseTag | int] = [Tag(keyword) for keyword in ("SpecificCharacterSet", *_STATED)]
@@ -121,10 +120,10 @@ def stated_identity(content: bytes) -> StatedIdentity:
 
 
 def _header(content: bytes) -> Dataset:
-    if uid.DeflatedExplicitVRLittleEndian.encode() in content[:_PREFIX_BYTES]:
+    deflated_at = deflated_from(content)
+    if deflated_at is not None:
         inflater = zlib.decompressobj(-zlib.MAX_WBITS)
-        group_length = int.from_bytes(content[140:144], "little")
-        inflated = inflater.decompress(content[144 + group_length :], MAX_INFLATED_HEADER_BYTES)
+        inflated = inflater.decompress(content[deflated_at:], MAX_INFLATED_HEADER_BYTES)
         return read_dataset(
             BytesIO(inflated),
             is_implicit_VR=False,

@@ -12,6 +12,7 @@ from sqlalchemy import Engine, delete, select, update
 from sqlalchemy.orm import Session
 
 from cds.adapters.crypto import FieldCipher
+from cds.adapters.record_spool import remove_abandoned_exports
 from cds.adapters.sql.door_models import AnalysisResult, HookCall
 from cds.adapters.sql.erasure import SqlErasures
 from cds.adapters.sql.sealed_json import SealedJson
@@ -58,7 +59,8 @@ class StateTraces:
         return self._redact_reports(erased) + self._drop_hook_answers(erased)
 
     def compact(self) -> bool:
-        """Overwrite what deleted rows left in the database's file."""
+        """Overwrite what deleted rows left in the database's file; remove abandoned exports."""
+        remove_abandoned_exports(self._state_dir)
         return self._erasures.compact()
 
     def find(self, ids: Sequence[str]) -> int:

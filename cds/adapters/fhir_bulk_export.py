@@ -30,6 +30,17 @@ if TYPE_CHECKING:
 
 NDJSON = "application/fhir+ndjson"
 TYPES = ("Patient", *PARTS, "Location")
+# What is printed of a server's words: members of these two value sets (FHIR R4), nothing else.
+SEVERITIES = frozenset({"fatal", "error", "warning", "information"})
+ISSUE_CODES = frozenset(
+    {
+        *("invalid", "structure", "required", "value", "invariant", "security", "login", "unknown"),
+        *("expired", "forbidden", "suppressed", "processing", "not-supported", "duplicate"),
+        *("multiple-matches", "not-found", "deleted", "too-long", "code-invalid", "extension"),
+        *("too-costly", "business-rule", "conflict", "transient", "lock-error", "no-store"),
+        *("exception", "timeout", "incomplete", "throttled", "informational"),
+    }
+)
 _FHIR_ID_CHARACTERS = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-.")
 
 
@@ -228,8 +239,11 @@ class BulkExport:
         def keep(outcomes: list[Resource]) -> None:
             for outcome in outcomes:
                 for issue in items(outcome.get("issue")):
-                    severity = text(issue.get("severity")) or "error"
-                    counts[severity, text(issue.get("code")) or "unknown"] += 1
+                    severity, code = text(issue.get("severity")), text(issue.get("code"))
+                    counts[
+                        severity if severity in SEVERITIES else "error",
+                        code if code in ISSUE_CODES else "unknown",
+                    ] += 1
 
         for file in items(manifest.get("error")):
             self._file(file, NdjsonLines("OperationOutcome", keep), with_token=with_token)

@@ -10,7 +10,8 @@ from cds.domain.errors import CdsError, Reason
 from cds.fhir.shapes import Resource, mapping, text
 
 MAX_LINE_BYTES = 8 * 1024 * 1024  # one FHIR resource
-BATCH = 500  # resources handed on together
+BATCH = 500  # resources handed on together, or fewer where they are large
+BATCH_BYTES = 16 * 1024 * 1024
 
 
 class NdjsonLines:
@@ -30,6 +31,7 @@ class NdjsonLines:
         self._keep = keep
         self._rest = bytearray()
         self._batch: list[Resource] = []
+        self._batch_bytes = 0
         self.n_lines = 0
         self.n_unusable = 0
 
@@ -69,10 +71,11 @@ class NdjsonLines:
             self.n_unusable += 1
             return
         self._batch.append(resource)
-        if len(self._batch) >= BATCH:
+        self._batch_bytes += len(line)
+        if len(self._batch) >= BATCH or self._batch_bytes >= BATCH_BYTES:
             self._hand_on()
 
     def _hand_on(self) -> None:
         if self._batch:
             self._keep(self._batch)
-            self._batch = []
+            self._batch, self._batch_bytes = [], 0

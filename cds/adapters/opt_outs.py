@@ -9,6 +9,7 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from cds.adapters.crypto import FieldCipher
+from cds.adapters.sql.erasure import erased_among
 from cds.adapters.sql.librarian_models import LibrarianActRow, OptOutRow
 from cds.adapters.sql.models import LibraryCaseRow
 from cds.adapters.sql.sealed_json import SealedJson
@@ -64,13 +65,17 @@ class SqlOptOuts:
             session.execute(query)
 
     def sources(self, ehr_id: str, patient_keys: Collection[str]) -> frozenset[str]:
-        """Return who keeps one of these keys out: ``list``, ``record``, both or nobody."""
+        """Return who keeps one of these keys out: ``list``, ``record``, both or nobody.
+
+        Who was erased is kept out like somebody on the list: nothing is read of him again.
+        """
+        keys = sorted(patient_keys)[:BATCH]
         query = select(OptOutRow.source).where(
-            OptOutRow.owner_ehr_id == ehr_id,
-            OptOutRow.patient_key.in_(sorted(patient_keys)[:BATCH]),
+            OptOutRow.owner_ehr_id == ehr_id, OptOutRow.patient_key.in_(keys)
         )
         with Session(self._engine) as session:
-            return frozenset(session.scalars(query))
+            erased = {"list"} if erased_among(session, keys) else set()
+            return frozenset({*session.scalars(query), *erased})
 
     def n_cases_in_library(self, ehr_id: str) -> int:
         """Return how many cases of this EHR's library are of patients who are kept out now."""

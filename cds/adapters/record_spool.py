@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import fcntl
+import os
 import shutil
 import sqlite3
 import tempfile
 from collections.abc import Iterable, Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -25,6 +27,8 @@ if TYPE_CHECKING:
     from cds.ports import IdentityKeys
 
 _PLACE = "record_spool.resource"
+_PREFIX = "export-"
+_LOCK_FILE = ".exports.lock"
 _TABLES = """
 CREATE TABLE resource (patient TEXT NOT NULL, sealed BLOB NOT NULL);
 CREATE TABLE pointer (name TEXT NOT NULL, patient TEXT NOT NULL, PRIMARY KEY (name, patient))
@@ -35,6 +39,9 @@ _KEPT_BY_PROCEDURE = ("ventilation", "niv", "drained")
 
 class RecordSpool:
     """Whole resources by patient; a context that removes its folder at the end.
+
+    The folder is locked while its process lives: what a killed import left is known by its missing
+    lock, and goes when the next one begins or a patient is erased.
 
     Parameters
     ----------
@@ -48,7 +55,11 @@ class RecordSpool:
     def __init__(self, parent: Path, cipher: FieldCipher, keys: IdentityKeys) -> None:
         self._cipher = cipher
         self._keys = keys
-        self._folder = Path(tempfile.mkdtemp(prefix="export-", dir=parent))  # mode 0700
+        with _alone(parent):
+            _remove_abandoned(parent)
+            self._folder = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=parent))  # mode 0700
+            self._lock = os.open(self._folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            fcntl.flock(self._lock, fcntl.LOCK_EX)
         self._database = sqlite3.connect(self._folder / "spool.db", check_same_thread=False)
         self._database.executescript("PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF;")
         self._database.executescript(_TABLES)
@@ -66,6 +77,7 @@ class RecordSpool:
     ) -> None:
         self._database.close()
         shutil.rmtree(self._folder, ignore_errors=True)
+        os.close(self._lock)
 
     @property
     def icu_location_ids(self) -> frozenset[str]:
@@ -146,3 +158,40 @@ class RecordSpool:
 
     def _name(self, kind: str, value: str) -> str:
         return self._keys.patient_key(f"record-spool:{kind}", value)
+
+
+def remove_abandoned_exports(parent: Path) -> int:
+    """Remove what killed imports left of their exports; returns how many those were."""
+    with _alone(parent):
+        return _remove_abandoned(parent)
+
+
+def _remove_abandoned(parent: Path) -> int:
+    n_removed = 0
+    for folder in parent.glob(f"{_PREFIX}*"):
+        try:
+            descriptor = os.open(
+                folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+            )
+        except OSError:  # gone meanwhile, or no folder of ours
+            continue
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            shutil.rmtree(folder, ignore_errors=True)
+            n_removed += 1
+        except BlockingIOError:  # its import is at work
+            pass
+        finally:
+            os.close(descriptor)
+    return n_removed
+
+
+@contextmanager
+def _alone(parent: Path) -> Iterator[None]:
+    """Keep others from looking for abandoned folders while one is made and not yet locked."""
+    descriptor = os.open(parent / _LOCK_FILE, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)

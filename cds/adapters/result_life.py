@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from sqlalchemy import ColumnElement, Engine, Select, delete, func, select
+from sqlalchemy import ColumnElement, Engine, Select, delete, exists, func, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
@@ -210,22 +210,35 @@ class SqlResultLives:
             )
 
     def delete_unopened(self, *, older_than: timedelta) -> int:
-        """Delete answers that nobody asked for and nobody opened; return how many."""
-        before = self._clock.now() - older_than
-        query = select(ResultLife).where(
+        """Delete answers that nobody asked for and nobody was shown; return how many.
+
+        Each is looked at again in the statement that deletes it: one that somebody opens in this
+        moment stays.
+        """
+        unseen = (
             ResultLife.is_precomputed.is_(True),
             ResultLife.opened_at.is_(None),
-            ResultLife.created_at < before,
+            ResultLife.created_at < self._clock.now() - older_than,
+            ~exists().where(
+                ResultView.ehr_id == ResultLife.ehr_id,
+                ResultView.report_id == ResultLife.report_id,
+            ),
         )
+        n_deleted = 0
         with Session(self._engine) as session, session.begin():
-            rows = list(session.scalars(query))
-            for row in rows:
-                answer = delete(AnalysisResult).where(
-                    AnalysisResult.ehr_id == row.ehr_id, AnalysisResult.report_id == row.report_id
+            places = session.execute(select(ResultLife.ehr_id, ResultLife.report_id).where(*unseen))
+            for ehr_id, report_id in places.all():
+                one = (ResultLife.ehr_id == ehr_id, ResultLife.report_id == report_id)
+                query = delete(ResultLife).where(*one, *unseen).returning(ResultLife.report_id)
+                if session.scalar(query.execution_options(synchronize_session=False)) is None:
+                    continue
+                n_deleted += 1
+                session.execute(
+                    delete(AnalysisResult).where(
+                        AnalysisResult.ehr_id == ehr_id, AnalysisResult.report_id == report_id
+                    )
                 )
-                session.execute(answer)
-                session.delete(row)
-        return len(rows)
+        return n_deleted
 
     def _supersede(self, session: Session, newest: ResultLife) -> None:
         """Let an answer from other pictures of the same study and patient give way to this one."""

@@ -9,13 +9,14 @@ from typing import Any
 
 from rich.console import Console
 
+from cds.adapters.arrival_memory import SqlArrivalMemory
 from cds.adapters.registration_file import (
     check_registration,
     registration_from_values,
     secret_from_file,
     values_from_toml,
 )
-from cds.adapters.storage import open_storage
+from cds.adapters.storage import SystemClock, open_storage
 from cds.cli.ehr_show import print_registration
 from cds.domain.errors import CdsError, Reason
 from cds.domain.registration import ApprovalRole, ReportMode, SigningAlgorithm, Stage
@@ -140,6 +141,8 @@ def run_remove(arguments: argparse.Namespace) -> int:
         )
     storage.registrations.remove(arguments.ehr_id)
     storage.backend_keys.remove(arguments.ehr_id)
+    memory = SqlArrivalMemory(storage.engine, storage.keys, SystemClock())
+    memory.remove_subscriptions(arguments.ehr_id)
     storage.engine.dispose()
     Console(soft_wrap=True).print(f"EHR {arguments.ehr_id} is forgotten, and our keys there.")
     return 0

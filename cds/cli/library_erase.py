@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import getpass
 import json
+import sys
 from typing import TYPE_CHECKING
 
 from rich.console import Console
@@ -17,6 +19,7 @@ if TYPE_CHECKING:
     from cds.engine import Engine
 
 EXIT_NOT_PROVED = 3
+ASKED_FOR = "-"
 LIBRARY = "library"  # stands in the audit trail where a case belongs to no EHR
 _REASONS = [r.value for r in ErasureReason if r is not ErasureReason.REPLAY]
 
@@ -31,7 +34,8 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         "--patient",
         nargs=2,
         metavar=("NAMESPACE", "VALUE"),
-        help="whose number it is (collection, identifier system or issuer), and the number",
+        help="whose number it is (collection, identifier system or issuer), and the number; - asks "
+        "for it, so that neither the list of processes nor the shell's history holds it",
     )
     what.add_argument(
         "--replay",
@@ -52,8 +56,8 @@ def run(arguments: argparse.Namespace) -> int:
     Raises
     ------
     CdsError
-        INVALID_REQUEST without an approver; INVALID_CONFIGURATION before `precedent init`;
-        MODEL_UNAVAILABLE without an encoder.
+        INVALID_REQUEST without an approver or number; INVALID_CONFIGURATION before
+        `precedent init`; MODEL_UNAVAILABLE without an encoder.
 
     """
     from cds.engine import engine_from_settings  # loads onnxruntime: only when it is needed
@@ -75,6 +79,11 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _request(arguments: argparse.Namespace, engine: Engine) -> ErasureRequest:
     namespace, value = arguments.patient
+    if value == ASKED_FOR:
+        value = getpass.getpass("Patient number: ") if sys.stdin.isatty() else sys.stdin.readline()
+        value = value.strip()
+    if not value:
+        raise CdsError(Reason.INVALID_REQUEST, "There is no patient number.")
     return ErasureRequest(
         patient_key=engine.keys.patient_key(namespace, value),
         reason=ErasureReason(arguments.reason),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+import traceback
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import import_module
@@ -13,6 +14,7 @@ from importlib.util import find_spec
 from cds.domain.errors import CdsError
 
 EXIT_REFUSED = 2
+EXIT_UNEXPECTED = 70  # EX_SOFTWARE of sysexits.h
 EXIT_INTERRUPTED = 130  # 128 + SIGINT, as shells count
 
 
@@ -83,3 +85,20 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         sys.stderr.write("precedent: interrupted; run the same command again to go on.\n")
         return EXIT_INTERRUPTED
+    except Exception as error:  # noqa: BLE001  # the outermost boundary of a command
+        sys.stderr.write(unexpected(error))
+        return EXIT_UNEXPECTED
+
+
+def unexpected(error: Exception) -> str:
+    """Return what is said of an error that nobody foresaw: its class and its places.
+
+    Its own text, and those of what led to it, may hold the name or number of a patient (SAFETY
+    R-HIP-6): a terminal's output ends in tickets and mails.
+    """
+    frames = traceback.extract_tb(error.__traceback__)
+    places = "".join(f"  {f.filename}:{f.lineno} in {f.name}\n" for f in frames)
+    return (
+        f"precedent: something unexpected happened ({type(error).__name__}). Its text is withheld, "
+        f"since it may name a patient; tell the maintainers these places:\n{places}"
+    )

@@ -138,17 +138,18 @@ def open_archives(
     Raises
     ------
     CdsError
-        INVALID_CONFIGURATION, and for a bulk export what `BulkExport.into` raises.
+        INVALID_REQUEST if another EHR fills the collection; INVALID_CONFIGURATION, and for a bulk
+        export what `BulkExport.into` raises.
 
     """
     clock = SystemClock()
     clients = EgressClients(development=settings.development, ca_file=settings.ca_file)
-    http = clients(registration)
     gate = PacsGate(registration.pacs_policy, time_zone=registration.time_zone, tell=tell)
+    ledger = _ledger(storage, registration, options, clock)
     with ExitStack() as stack:
         source, notes = _records(stack, settings, storage, clients, (registration, options))
         archives = Archives(
-            DicomwebArchive(registration, http, gate, clock=clock),
+            DicomwebArchive(registration, clients(registration), gate, clock=clock),
             FhirRecordArchive(
                 source,
                 registration,
@@ -156,7 +157,7 @@ def open_archives(
                 complete_until=options.complete_until,
                 report_reader=findings_of_report,
             ),
-            _ledger(storage, registration, options, clock),
+            ledger,
         )
         scope = ArchiveScope(options.collection or registration.name, registration, options.licence)
         kept_out = KeptOut(SqlOptOuts(storage.engine, clock), storage.keys, registration)
@@ -226,7 +227,9 @@ def _ledger(
         registration.ehr_id,
         registration.mrn_system or registration.pacs_issuer or "",
     )
-    return SqlArchiveLedger(storage.engine, storage.cipher, storage.keys, clock, scope)
+    ledger = SqlArchiveLedger(storage.engine, storage.cipher, storage.keys, clock, scope)
+    ledger.check_owner()
+    return ledger
 
 
 def _books(storage: Storage, kept_out: KeptOut, clock: Clock) -> Books:

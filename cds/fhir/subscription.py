@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any
 
 from cds.fhir.shapes import items, mapping, text
@@ -12,6 +13,7 @@ if TYPE_CHECKING:
 CRITERIA = "ImagingStudy?status=available"
 NOTIFICATION_HEADER = "X-Precedent-Subscription"
 MAX_NOTIFIED = 50
+_FHIR_ID = re.compile(r"(?!\.{1,2}$)[A-Za-z0-9\-.]{1,64}")  # it becomes part of a path
 
 
 def subscription(*, endpoint: str, secret: str, with_payload: bool) -> dict[str, Any]:
@@ -67,4 +69,6 @@ def notified_study_ids(document: object) -> tuple[str, ...]:
 
 
 def _study_id(resource: Resource) -> str | None:
-    return text(resource.get("id")) if resource.get("resourceType") == "ImagingStudy" else None
+    """Return a study's id; what is no FHIR id is not kept, nor asked for."""
+    found = text(resource.get("id")) if resource.get("resourceType") == "ImagingStudy" else None
+    return found if found is not None and _FHIR_ID.fullmatch(found) else None

@@ -84,7 +84,10 @@ class OptOuts(Protocol):
         ...
 
     def sources(self, ehr_id: str, patient_keys: Collection[str]) -> frozenset[str]:
-        """Return who keeps one of these keys out: ``list``, ``record``, both or nobody."""
+        """Return who keeps one of these keys out: ``list``, ``record``, both or nobody.
+
+        An erasure counts as the list.
+        """
         ...
 
     def n_cases_in_library(self, ehr_id: str) -> int:

@@ -84,8 +84,13 @@ class CaseCatalogue(Protocol):
         """Return how many cases later knowledge has changed since a time: an index is due."""
         ...
 
-    def is_erased(self, patient_key: str, content_sha256: str) -> bool:
-        """Tell whether the patient or this very file was erased and must not come back."""
+    def is_kept_out(
+        self, patient_key: str, content_sha256: str, *, owner_ehr_id: str | None = None
+    ) -> bool:
+        """Tell whether patient or file were erased, or the patient has opted out.
+
+        Where a case would belong to no EHR, the opt-outs of each one count.
+        """
         ...
 
     def reject(self, run_id: str, *, collection: str, file: str, reason: str) -> None:

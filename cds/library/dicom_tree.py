@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import re
+import struct
 import warnings
+import zlib
 from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta, timezone
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import pydicom
-from pydicom.errors import InvalidDicomError
+from pydicom.errors import BytesLengthException, InvalidDicomError
+from pydicom.filereader import read_dataset
+from pydicom.tag import Tag
 
+from cds.domain.deflated_dicom import deflated_from
 from cds.domain.instance_selection import (
     FILMS,
     InstanceRecord,
@@ -36,10 +42,15 @@ HEADER_TAGS = [
     *("SOPClassUID", "ImageType", "ImagePositionPatient", "ImageOrientationPatient"),
     "NumberOfFrames",
 ]
+HEADER_BYTES = 1024 * 1024
+LAST_TAG = 0x00280008  # Number of Frames; elements stand in the order of their tags
 MAX_AGE_YEARS = 120
 _MAGIC_AT = 128
 # What pydicom raises on a header that breaks the Standard.
-_BROKEN = (InvalidDicomError, AttributeError, LookupError, OSError, TypeError, ValueError)
+_BROKEN = (
+    *(InvalidDicomError, BytesLengthException, AttributeError, EOFError, LookupError, MemoryError),
+    *(ArithmeticError, OSError, RuntimeError, TypeError, ValueError, struct.error, zlib.error),
+)
 _AGE = re.compile(r"^(\d{3})([DWMY])$")
 _ZONE = re.compile(r"^([+-])(\d{2})(\d{2})$")
 _MONTHS_PER_YEAR, _WEEKS_PER_YEAR, _DAYS_PER_YEAR = 12, 52.18, 365.25
@@ -154,10 +165,27 @@ def _header(name: str, path: Path) -> _Header | str:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # pydicom's warnings quote values
         try:
-            dataset = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=HEADER_TAGS)
-            return _read(name, path, dataset)
+            return _read(name, path, _dataset(path))
         except _BROKEN:
             return NOT_DICOM
+
+
+def _dataset(path: Path) -> pydicom.Dataset:
+    """Return the header; of a deflated object only so much is inflated as it can reach."""
+    with path.open("rb") as stream:
+        head = stream.read(HEADER_BYTES)
+    deflated_at = deflated_from(head)
+    if deflated_at is None:
+        return pydicom.dcmread(path, stop_before_pixels=True, specific_tags=HEADER_TAGS)
+    inflater = zlib.decompressobj(-zlib.MAX_WBITS)
+    inflated = BytesIO(inflater.decompress(head[deflated_at:], HEADER_BYTES))
+    return read_dataset(
+        inflated,
+        is_implicit_VR=False,
+        is_little_endian=True,
+        stop_when=lambda tag, _vr, _length: int(tag) > LAST_TAG,
+        specific_tags=[Tag(keyword) for keyword in HEADER_TAGS],
+    )
 
 
 def _read(name: str, path: Path, dataset: pydicom.Dataset) -> _Header | str:

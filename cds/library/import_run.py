@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import errno
+import os
+import stat
 import uuid
 from collections import deque
 from collections.abc import Iterable
@@ -9,6 +12,7 @@ from concurrent.futures import Executor, Future
 from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from itertools import islice
+from pathlib import Path
 
 from cds.domain.case import LibraryCase, ViewGroup
 from cds.domain.errors import CdsError, Reason
@@ -35,6 +39,7 @@ from cds.library.source_case import NO_PATIENT, RejectedRow, SourceCase, SourceP
 from cds.ports import BlobStore, IdentityKeys
 
 MAX_REASON_LENGTH = 200
+OF_ANOTHER = "the study is in the library as another patient's or another EHR's"
 UNREADABLE_FILE = "the file cannot be opened"
 ROWS_AHEAD = 4  # per worker: enough that none waits, few enough that memory stays bounded
 VECTORS_KEPT_TOGETHER = 32
@@ -213,13 +218,14 @@ class LibraryImport:
             self._reject(run, source.name, source.missing_reason)
             return None
         try:
-            if source.file.stat().st_size > MAX_FILE_BYTES:
-                self._reject(run, source.name, TOO_LARGE)
-                return None
-            return source.file.read_bytes()
+            content = _regular_content(source.file)
         except OSError:
             self._reject(run, source.name, UNREADABLE_FILE)
             return None
+        if len(content) > MAX_FILE_BYTES:
+            self._reject(run, source.name, TOO_LARGE)
+            return None
+        return content
 
     def _update(self, row: SourceCase, run: RunTally) -> None:
         """Bring a case that is in the library already to what is known now."""
@@ -273,6 +279,9 @@ class LibraryImport:
         hashes = [p.content_sha256 for p in prepared]
         known = self._catalogue.case_by_study(case.collection, case.study_key)
         if known is not None:
+            if (known.owner_ehr_id, known.patient_key) != (case.owner_ehr_id, case.patient_key):
+                self._reject(run, row.row_name, OF_ANOTHER)
+                return
             if self._catalogue.add_pictures(known.case_id, case.pictures, hashes):
                 run.count["pictures"] += len(prepared)
                 self._note_vectors(prepared, run)
@@ -312,6 +321,23 @@ class LibraryImport:
         if embedding is not None and run.vectors:
             embedding.embeddings.add_embeddings(embedding.embedder.encoder_hash, run.vectors)
             run.vectors = {}
+
+
+def _regular_content(file: Path) -> bytes:
+    """Return a file's bytes, at most one more than are allowed.
+
+    Raises
+    ------
+    OSError
+        If it cannot be read, or is a pipe or device: it would have no end, or never answer.
+
+    """
+    descriptor = os.open(file, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    with os.fdopen(descriptor, "rb") as stream:
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode):
+            raise OSError(errno.EINVAL, "not a regular file")
+        return stream.read(min(status.st_size, MAX_FILE_BYTES) + 1)
 
 
 def updated_case(

@@ -107,7 +107,8 @@ class PictureIntake:
         if row.check is not None:
             row.check(frame)
         subject = subject_of(row, frame) or (row.collection, digest)
-        if self.catalogue.is_erased(self.keys.patient_key(*subject), digest):
+        patient_key = self.keys.patient_key(*subject)
+        if self.catalogue.is_kept_out(patient_key, digest, owner_ehr_id=row.owner_ehr_id):
             return Taken(report, refusal=ERASED)
         prepared = prepare(
             file.content,

@@ -121,12 +121,12 @@ def _search(parameters: dict[str, tuple[str, ...]]) -> Response:
         raise CdsError(Reason.NOT_AUTHORIZED, "The access token is for another patient.")
     reports = current_engine().results.by_patient(registration.ehr_id, search.patient_id)
     reports = _looked_at(reports)
-    rendered = [diagnostic_report_from_report(report, registration) for report in reports]
-    matching = [resource for resource in rendered if search.matches(resource)]
+    rendered = ((one, diagnostic_report_from_report(one, registration)) for one in reports)
+    matching = [(one, resource) for one, resource in rendered if search.matches(resource)]
     _record("report.searched", None, search.patient_id)
-    for report in reports:
+    for report, _ in matching[search.offset : search.offset + search.count]:
         _note_view(report)
-    return fhir_response(_page(search, matching))
+    return fhir_response(_page(search, [resource for _, resource in matching]))
 
 
 def _page(search: ReportSearch, matching: list[dict[str, Any]]) -> dict[str, Any]:

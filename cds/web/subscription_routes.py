@@ -8,7 +8,7 @@ import orjson
 from flask import Blueprint, Response, request
 
 from cds.domain.errors import CdsError, Reason
-from cds.fhir.subscription import NOTIFICATION_HEADER, notified_study_ids
+from cds.fhir.subscription import MAX_NOTIFIED, NOTIFICATION_HEADER, notified_study_ids
 from cds.web.access import AccessPolicy
 from cds.web.engine_surface import current_engine
 from cds.web.tenant import bind_tenant, current_registration
@@ -36,7 +36,10 @@ def notify(subscription_id: str) -> Response:
     """Take a notification, with an ImagingStudy or a Bundle in its body or without content."""
     del subscription_id
     body = request.get_data(cache=False)
-    return _taken(notified_study_ids(_json(body)) if body.strip() else ())
+    named = notified_study_ids(_json(body)) if body.strip() else ()
+    if len(named) >= MAX_NOTIFIED:  # there may be more: none is lost, they are looked for
+        _taken(())
+    return _taken(named)
 
 
 @subscriptions.put("/<resource_type>/<resource_id>")

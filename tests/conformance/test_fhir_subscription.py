@@ -1,5 +1,7 @@
 """FHIR R4 Subscription, channel rest-hook: what arrives at our endpoint, and who may send it."""
 
+from urllib.parse import quote
+
 import pytest
 
 from cds.domain.job import QueueCounts
@@ -92,6 +94,22 @@ def test_notification_that_is_no_json_is_refused(door: MachineDoor) -> None:
 def test_notified_studies_are_bounded() -> None:
     many = a_bundle(*(an_imaging_study(id=f"s{n}") for n in range(500)))
     assert len(notified_study_ids(many)) == 50
+
+
+def test_studies_beyond_the_bound_are_looked_for(door: MachineDoor) -> None:
+    many = a_bundle(*(an_imaging_study(id=f"s{n}") for n in range(51)))
+    assert door.http.post(PATH, json=many, headers=secret_of(door)).status_code == 204
+    looked_for, named = door.engine.background.told.told
+    assert looked_for == (EHR_ID, ())
+    assert len(named[1]) == 50
+
+
+@pytest.mark.parametrize("imaging_study_id", ["..", ".", "a/b", "s1?x=1", "x" * 65, "s 1"])
+def test_id_that_is_no_fhir_id_is_not_queued(door: MachineDoor, imaging_study_id: str) -> None:
+    assert notified_study_ids(an_imaging_study(id=imaging_study_id)) == ()
+    path = f"{PATH}/ImagingStudy/{quote(imaging_study_id, safe='')}"
+    assert door.http.put(path, headers=secret_of(door)).status_code in {400, 404}
+    assert door.engine.background.told.told == []
 
 
 def test_health_of_jobs_says_how_long_the_queue_is_and_when_nobody_works(door) -> None:

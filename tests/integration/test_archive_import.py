@@ -18,9 +18,11 @@ from cds.adapters.egress import EgressClients
 from cds.adapters.fhir_archive import FhirRecordArchive
 from cds.adapters.fhir_search_records import SearchedRecords
 from cds.adapters.opt_outs import SqlLibrarianActs, SqlOptOuts
+from cds.adapters.sql.erasure import SqlErasures
 from cds.adapters.storage import Storage, initialise, open_storage
 from cds.domain.archive import ArchivedStudy, LedgerState, StudySearch
 from cds.domain.case import LibraryCase
+from cds.domain.erasure import Tombstone, TombstoneKind
 from cds.domain.errors import CdsError, Reason
 from cds.domain.librarian import LibrarianAct
 from cds.domain.pixels import PixelFrame
@@ -37,13 +39,7 @@ from cds.library.import_run import LibraryImport
 from cds.settings import Settings
 from tests.builders.dicom import STUDY_INSTANCE_UID
 from tests.builders.fhir import MRN_SYSTEM, Resource, a_patient
-from tests.builders.hospital_record import (
-    a_deny,
-    a_report,
-    numbered,
-    the_film,
-    the_record,
-)
+from tests.builders.hospital_record import a_deny, a_report, numbered, the_film, the_record
 from tests.builders.registration import a_registration
 from tests.fakes.archives import FakePictureArchive, PowerCutError, Waiting, an_archived_study
 from tests.fakes.clock import FixedClock
@@ -459,6 +455,14 @@ def test_study_that_was_erased_stays_out(hospital: Hospital) -> None:
     summary = hospital.run()
     assert (summary.n_imported, summary.n_asked_again) == (0, 0)
     assert hospital.state() is LedgerState.WITHDRAWN
+
+
+def test_patient_who_was_erased_is_never_read_or_remembered_again(hospital: Hospital) -> None:
+    held = hospital.storage
+    stone = Tombstone(TombstoneKind.PATIENT, held.keys.patient_key(MRN_SYSTEM, "P100"), NOW)
+    SqlErasures(held.engine, held.cipher, held.rows).add_tombstones([stone])
+    assert (hospital.run().n_kept_out, hospital.pacs.asked) == (1, ["search"])
+    assert hospital.state() is LedgerState.WITHDRAWN  # which keeps no identity
 
 
 @pytest.mark.parametrize(

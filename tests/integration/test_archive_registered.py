@@ -90,6 +90,21 @@ def test_import_signs_in_with_its_own_key_and_fills_the_ehrs_library(
     assert "system/Patient.rs" in hospital.tokens.forms[0]["scope"]
 
 
+def test_collection_that_another_ehr_fills_is_refused(
+    hospital: Hospital, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Studies are told apart within a collection: two tenants in one would lose or mix cases."""
+    assert main(list(COMMAND)) == 0
+    registered = hospital.storage.registrations.by_id("a")
+    assert registered is not None
+    other_url = hospital.fhir.base_url + "/other"
+    hospital.storage.registrations.save(replace(registered, ehr_id="b", fhir_base_url=other_url))
+    capsys.readouterr()
+    assert main(["b" if word == "a" else word for word in COMMAND]) == EXIT_REFUSED
+    assert "--collection" in capsys.readouterr().err
+    assert [c.owner_ehr_id for c in hospital.storage.catalogue.iter_cases()] == ["a"]
+
+
 def test_token_that_the_server_forgot_is_fetched_again(
     hospital: Hospital, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from cds.adapters.storage import open_storage
+from cds.adapters.arrival_memory import SqlArrivalMemory
+from cds.adapters.storage import SystemClock, open_storage
 from cds.cli.main import main
 from cds.domain.registration import (
     Approval,
@@ -227,16 +228,22 @@ def test_keys_when_shown_hold_public_parts_only(capsys: pytest.CaptureFixture[st
     assert "active    ES384" in capsys.readouterr().out
 
 
-def test_ehr_when_removed_takes_its_keys_along(
+def test_ehr_when_removed_takes_its_keys_and_subscriptions_along(
     state: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     main(["ehr", "add", "a", *BASE, *FHIR, "--backend-client-id", "backend"])
+    storage = open_storage(Settings(state_dir=state))
+    memory = SqlArrivalMemory(storage.engine, storage.keys, SystemClock())
+    own, secret = memory.add_subscription("a")
+    others, others_secret = memory.add_subscription("b")
     assert main(["ehr", "remove", "a"]) == 2
     assert "--yes" in capsys.readouterr().err
+    assert memory.may_notify("a", own, secret.reveal())
     assert main(["ehr", "remove", "a", "--yes"]) == 0
     assert registered(state) is None
-    storage = open_storage(Settings(state_dir=state))
     assert storage.backend_keys.published("a") == ()
+    assert not memory.may_notify("a", own, secret.reveal())
+    assert memory.may_notify("b", others, others_secret.reveal())
     storage.engine.dispose()
 
 

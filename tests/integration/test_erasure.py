@@ -7,13 +7,16 @@ import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass, fields, replace
 from datetime import UTC, datetime
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
 import pytest
 from sqlalchemy import text
 
+from cds.adapters.archive_ledger import LedgerScope, SqlArchiveLedger
 from cds.adapters.erasure_traces import ON_REQUEST
+from cds.adapters.opt_outs import SqlOptOuts
 from cds.adapters.sql.erasure import SqlErasures
 from cds.adapters.storage import initialise
 from cds.adapters.tombstone_file import JsonLinesTombstones
@@ -26,12 +29,14 @@ from cds.domain.erasure import (
     Tombstone,
     TombstoneKind,
 )
+from cds.domain.study import StudyRef
+from cds.domain.withdrawal import Withdrawal, WithdrawalReason
 from cds.engine import Engine, engine_from_settings
 from cds.engine.deidentification import shipped_deidentifier
 from cds.engine.erasure import TOMBSTONE_FILE, library_erasure, training_note
 from cds.library.embedding_run import embed_missing
 from cds.library.erasure import NO_TRAINING, LibraryErasure
-from cds.library.import_run import LibraryImport
+from cds.library.import_run import OF_ANOTHER, LibraryImport
 from cds.library.import_summary import ImportSummary
 from cds.library.picture_intake import ERASED
 from cds.library.source_case import SourceCase, SourcePicture
@@ -39,6 +44,7 @@ from cds.settings import Settings
 from tests.builders.burned_in import a_smooth_picture
 from tests.builders.dicom import a_picture_file
 from tests.builders.report import a_report
+from tests.fakes.archives import an_archived_study
 
 NAMESPACE, PATIENT = "https://a.example.invalid/mrn", "ZZ-4711-SEEDED"
 N_OTHERS = 5
@@ -67,6 +73,7 @@ def a_row(patient: str, seed: int, *pictures: SourcePicture) -> SourceCase:
         patient_namespace=NAMESPACE,
         patient_value=patient,
         pictures=pictures,
+        study_instance_uid=f"1.2.826.0.1.4711.{seed}",
         modality="DX",
         known_at=datetime(2020, 1, 1, tzinfo=UTC),
         notes={"note": f"about {patient}"},
@@ -231,6 +238,33 @@ def test_patient_who_objects_before_any_import_is_kept_out(library: Library) -> 
     assert import_rows(library.engine, [row]).n_cases == 0
 
 
+@pytest.mark.parametrize(("owner", "n_cases"), [(None, 0), ("a", 0), ("b", 1)])
+def test_patient_on_an_opt_out_list_is_kept_out_of_an_import_of_files(
+    library: Library, owner: str | None, n_cases: int
+) -> None:
+    """EHR a's list holds for a and for cases that every EHR sees, not for what is b's alone."""
+    storage = library.engine.storage
+    key = library.engine.keys.patient_key(NAMESPACE, "nobody yet")
+    SqlOptOuts(storage.engine, library.engine.clock).add("a", [key], source="list")
+    row = a_row("nobody yet", 55, picture(library.folder, "55.png", 55))
+    summary = import_rows(library.engine, [replace(row, owner_ehr_id=owner)])
+    assert summary.n_cases == n_cases
+    assert summary.quarantined.get(ERASED, 0) == 1 - n_cases
+
+
+@pytest.mark.parametrize("changes", [{"owner_ehr_id": "b"}, {"patient_value": "somebody else"}])
+def test_picture_of_another_owner_or_patient_joins_no_case_of_the_same_study(
+    library: Library, changes: dict[str, Any]
+) -> None:
+    film = picture(library.folder, "66.png", 66)
+    row = replace(rows(library.folder)[0], pictures=(film,), **changes)
+    summary = import_rows(library.engine, [row])
+    assert (summary.n_cases, summary.n_pictures) == (0, 0)
+    assert summary.quarantined == {OF_ANOTHER: 1}
+    plan = library.ledger.plan_of(library.request.patient_key)
+    assert len(plan.picture_ids) == 2
+
+
 def test_library_when_its_only_patient_is_erased_has_no_index(library: Library) -> None:
     for i in range(N_OTHERS):
         key = library.engine.keys.patient_key(NAMESPACE, f"other {i}")
@@ -293,6 +327,20 @@ def test_stored_answer_that_matched_the_case_keeps_its_counts_and_loses_the_case
     assert kept.neighbors[1:] == report.neighbors[1:]
 
 
+def test_withdrawn_answer_about_an_erased_study_stays_withdrawn(library: Library) -> None:
+    """The same film may be a library case and a clinical study: its warnings are not the case's."""
+    results, lives = library.engine.results, library.engine.background.lives
+    report = replace(a_report(), study=StudyRef("1.2.826.0.1.4711.0"))
+    results.save(report, requested_by="user")
+    noticed_at = datetime(2026, 2, 1, tzinfo=UTC)
+    assert lives.withdraw(report, Withdrawal(WithdrawalReason.MOVED, noticed_at))
+    receipt = library.erasure().erase(library.request)
+    kept = results.by_id(report.ehr_id, report.report_id)
+    assert kept is not None
+    assert kept.withdrawn == Withdrawal(WithdrawalReason.MOVED, noticed_at)
+    assert receipt.is_proved
+
+
 def test_audit_trail_keeps_who_looked_and_nothing_else_names_the_case(library: Library) -> None:
     case_id = library.cases_of_patient()[0]
     case = library.engine.storage.catalogue.case_by_id(case_id)
@@ -306,6 +354,29 @@ def test_audit_trail_keeps_who_looked_and_nothing_else_names_the_case(library: L
     (event,) = library.engine.storage.audit.newest("a")
     assert event.entity is not None
     assert case_id in event.entity
+
+
+def test_study_that_an_archive_import_gave_up_is_forgotten_too(library: Library) -> None:
+    """The quarantine knows such a study by its UID, in which the patient's number is not found."""
+    storage, clock = library.engine.storage, library.engine.clock
+    scope = LedgerScope("Hospital A", "a", NAMESPACE)
+    ledger = SqlArchiveLedger(storage.engine, storage.cipher, storage.keys, clock, scope)
+    storage.catalogue.start_run("run 7", collection="Hospital A", source_kind="archives")
+    for patient, study_uid in ((PATIENT, "1.2.826.0.1.77"), ("other 0", "1.2.826.0.1.78")):
+        ledger.see(an_archived_study(study_instance_uid=study_uid, patient_id_value=patient))
+        storage.catalogue.reject("run 7", collection="Hospital A", file=study_uid, reason="cut")
+    receipt = library.erasure().erase(library.request)
+    assert receipt.removed_rows["import_rejection"] == 2  # and the file with the number in it
+    assert receipt.removed_rows["archive_study"] == 1
+    assert storage.catalogue.rejected_files() == (("1.2.826.0.1.78", "cut"),)
+
+
+def test_export_that_a_killed_import_left_goes_with_an_erasure(library: Library) -> None:
+    left = library.engine.settings.state_dir / "export-left"
+    left.mkdir(0o700)
+    (left / "spool.db").write_bytes(b"sealed records of everybody")
+    library.erasure().erase(library.request)
+    assert not left.exists()
 
 
 def test_row_that_still_names_the_case_denies_the_proof(library: Library) -> None:
@@ -440,3 +511,16 @@ def test_command_prints_the_proof_and_wants_an_approver(
     assert PATIENT not in printed
     assert main(["library", "erase", "--replay"]) == 0
     assert "Nothing to erase again" in capsys.readouterr().out
+
+
+def test_number_when_read_from_the_input_need_not_be_on_the_command_line(
+    made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copytree(made / "state", tmp_path / "state")
+    monkeypatch.setenv("PRECEDENT_STATE_DIR", str(tmp_path / "state"))
+    command = ["library", "erase", "--patient", NAMESPACE, "-", "--approver", "Dr Approver"]
+    monkeypatch.setattr("sys.stdin", StringIO("\n"))
+    assert main(command) == EXIT_REFUSED
+    monkeypatch.setattr("sys.stdin", StringIO(f"{PATIENT}\n"))
+    assert main(command) == 0
+    assert "In the library: 2 cases" in capsys.readouterr().out

@@ -14,8 +14,8 @@ from cds.adapters.egress import EgressClients
 from cds.adapters.exported_records import ExportedRecords
 from cds.adapters.fhir_archive import FhirRecordArchive
 from cds.adapters.fhir_bulk_export import BulkExport, BulkLimits, ExportReport
-from cds.adapters.ndjson_lines import MAX_LINE_BYTES, NdjsonLines
-from cds.adapters.record_spool import RecordSpool
+from cds.adapters.ndjson_lines import BATCH_BYTES, MAX_LINE_BYTES, NdjsonLines
+from cds.adapters.record_spool import RecordSpool, remove_abandoned_exports
 from cds.adapters.storage import Storage, initialise, open_storage
 from cds.domain.errors import CdsError, Reason
 from cds.domain.secrecy import SecretText
@@ -148,6 +148,15 @@ def test_error_file_is_reported_by_kind_and_denies_nothing(
     assert ("icu-admission", 7) not in {(o.code, o.horizon_days) for o in case.outcomes}
 
 
+def test_words_of_a_server_that_are_no_codes_are_not_repeated(
+    exported: Exported, spool: RecordSpool
+) -> None:
+    exported.fhir.export_errors = [an_issue("MRN-SEEDED", "Seeded, Person 1970")]
+    report = exported.export(spool)
+    assert report.problems == ("The export reports 1 issues of severity error, code unknown.",)
+    assert not report.is_whole
+
+
 def test_warnings_alone_leave_the_export_whole(exported: Exported, spool: RecordSpool) -> None:
     exported.fhir.export_errors = [an_issue("warning", "code-invalid")]
     assert exported.export(spool).is_whole
@@ -227,6 +236,24 @@ def test_spool_holds_nothing_readable_and_is_gone_at_the_end(
     assert list(tmp_path.glob("export-*")) == []
 
 
+def test_export_that_a_killed_import_left_goes_and_one_at_work_stays(
+    exported: Exported, tmp_path: Path
+) -> None:
+    sealed, keys = exported.storage.cipher, exported.storage.keys
+    left = tmp_path / "export-left"
+    left.mkdir(0o700)
+    (left / "spool.db").write_bytes(b"sealed records")
+    with RecordSpool(tmp_path, sealed, keys) as at_work:
+        assert not left.exists()
+        exported.export(at_work)
+        with RecordSpool(tmp_path, sealed, keys):
+            assert at_work.patients("number", "P100")
+        left.mkdir(0o700)
+        assert remove_abandoned_exports(tmp_path) == 1
+        assert at_work.patients("number", "P100")
+    assert list(tmp_path.glob("export-*")) == []
+
+
 def test_study_is_found_by_accession_and_by_number_too(
     exported: Exported, spool: RecordSpool
 ) -> None:
@@ -285,6 +312,17 @@ def test_lines_are_the_same_however_they_are_cut(size: int) -> None:
     lines.finish()
     assert [r["id"] for r in kept] == ["a", "\xe4"]
     assert (lines.n_lines, lines.n_unusable) == (4, 2)
+
+
+def test_large_resources_are_handed_on_before_they_fill_the_memory() -> None:
+    sizes: list[int] = []
+    lines = NdjsonLines("Patient", lambda batch: sizes.append(len(batch)))
+    line = b'{"resourceType":"Patient","x":"' + b"a" * (MAX_LINE_BYTES - 64) + b'"}\n'
+    for _ in range(5):
+        lines(line)
+    lines.finish()
+    assert sum(sizes) == 5
+    assert max(sizes) * len(line) <= BATCH_BYTES + MAX_LINE_BYTES
 
 
 def test_line_without_an_end_is_refused() -> None:

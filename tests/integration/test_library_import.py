@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import errno
 import json
+import os
 import struct
 import threading
 import zlib
@@ -25,7 +26,7 @@ from cds.domain.errors import CdsError, Reason
 from cds.domain.pixels import PixelFrame
 from cds.engine.deidentification import shipped_deidentifier
 from cds.library.embedding_run import embed_missing
-from cds.library.import_run import LibraryImport
+from cds.library.import_run import UNREADABLE_FILE, LibraryImport
 from cds.library.import_summary import ImportSummary
 from cds.library.library_stats import library_stats
 from cds.library.sources import SourceRequest, open_source
@@ -236,6 +237,22 @@ def test_picture_when_the_same_bytes_come_again_is_not_doubled(
     request = native(tmp_path, 2, {"0.png": png_bytes(1), "1.png": png_bytes(1)})
     summary = import_from(storage, request)
     assert (summary.n_cases, summary.n_duplicates) == (1, 1)
+
+
+@pytest.mark.parametrize("device", [None, "/dev/zero"], ids=["pipe", "device"])
+def test_picture_when_it_is_no_regular_file_is_set_apart(
+    storage: Storage, tmp_path: Path, device: str | None
+) -> None:
+    """A pipe would never answer, and a device has no end."""
+    request = native(tmp_path, 2)
+    (picture,) = tmp_path.rglob("0.png")
+    picture.unlink()
+    if device is None:
+        os.mkfifo(picture)
+    else:
+        picture.symlink_to(device)
+    summary = import_from(storage, request)
+    assert (summary.n_cases, summary.quarantined) == (1, {UNREADABLE_FILE: 1})
 
 
 def test_picture_when_16_bit_is_kept_as_8_bit_grey(storage: Storage, tmp_path: Path) -> None:

@@ -336,6 +336,17 @@ def test_search_when_filtered_returns_what_matches(door: FhirDoor, query: str, t
 
 
 @pytest.mark.parametrize(
+    ("query", "n_shown"), [("_count=20", 1), ("_count=0", 0), ("status=final", 0)]
+)
+def test_search_when_done_notes_who_was_shown_what_is_on_the_page_alone(
+    door: FhirDoor, query: str, n_shown: int
+) -> None:
+    door.get(f"{SEARCH}?patient={PATIENT_ID}&{query}")
+    seen = door.engine.background.lives.seen
+    assert [(one[1], one[3]) for one in seen] == [(REPORT_ID, "fhir")] * n_shown
+
+
+@pytest.mark.parametrize(
     "patient",
     [
         f"{PATIENT_ID}",

@@ -13,7 +13,7 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from cds.adapters.sql.case_rows import CaseRows, finding_rows
-from cds.adapters.sql.erasure import is_buried
+from cds.adapters.sql.erasure import is_kept_out
 from cds.adapters.sql.librarian_models import CaseUpdateRow
 from cds.adapters.sql.models import (
     CaseFindingRow,
@@ -95,7 +95,7 @@ class SqlCaseCatalogue:
                 session.add(row)
                 session.flush()
                 session.add_all(parts)
-                return self._unless_erased(session, case.patient_key, content_sha256)
+                return self._unless_kept_out(session, case, content_sha256)
         except IntegrityError:
             return False
 
@@ -113,21 +113,25 @@ class SqlCaseCatalogue:
                 )
                 case = replace(self._rows.case(row, ()), pictures=tuple(pictures))
                 session.add_all(self._rows.picture_rows(case, content_sha256, position or 0))
-                return self._unless_erased(session, case.patient_key, content_sha256)
+                return self._unless_kept_out(session, case, content_sha256)
         except IntegrityError:
             return False
 
-    def is_erased(self, patient_key: str, content_sha256: str) -> bool:
-        """Tell whether the patient or this very file was erased and must not come back."""
-        with Session(self._engine) as session:
-            return is_buried(session, patient_key, [self._rows.content_key(content_sha256)])
-
-    def _unless_erased(
-        self, session: Session, patient_key: str, content_sha256: Sequence[str]
+    def is_kept_out(
+        self, patient_key: str, content_sha256: str, *, owner_ehr_id: str | None = None
     ) -> bool:
-        """Look for a tombstone in the transaction that writes: an erasure may be under way."""
+        """Tell whether patient or file were erased, or the patient has opted out."""
+        key = self._rows.content_key(content_sha256)
+        with Session(self._engine) as session:
+            return is_kept_out(session, patient_key, [key], owner_ehr_id)
+
+    def _unless_kept_out(
+        self, session: Session, case: LibraryCase, content_sha256: Sequence[str]
+    ) -> bool:
+        """Look again in the transaction that writes: an erasure may be under way."""
         session.flush()
-        if is_buried(session, patient_key, [self._rows.content_key(s) for s in content_sha256]):
+        keys = [self._rows.content_key(one) for one in content_sha256]
+        if is_kept_out(session, case.patient_key, keys, case.owner_ehr_id):
             session.rollback()
             return False
         return True

@@ -20,9 +20,11 @@ from sqlalchemy.orm import Session
 
 from cds.adapters.crypto import FieldCipher
 from cds.adapters.sql import models
+from cds.adapters.sql.archive_models import ArchiveStudyRow
 from cds.adapters.sql.case_rows import CaseRows
 from cds.adapters.sql.door_models import AuditEventRow
 from cds.adapters.sql.erasure_models import ErasureRow, ErasureTombstone
+from cds.adapters.sql.librarian_models import OptOutRow
 from cds.adapters.sql.models import (
     CaseEmbeddingRow,
     CaseFindingRow,
@@ -39,6 +41,7 @@ from cds.adapters.sql.patient_rows import (
     values_in,
 )
 from cds.adapters.sql.sealed_json import SealedJson
+from cds.domain.archive import ArchivedStudy
 from cds.domain.erasure import (
     ErasurePlan,
     ErasureReceipt,
@@ -61,6 +64,7 @@ class SqlErasures:
         self._rows = rows
         self._plans = SealedJson(ErasurePlan, cipher, "erasure.plan")
         self._receipts = SealedJson(ErasureReceipt, cipher, "erasure.receipt")
+        self._studies = SealedJson(ArchivedStudy, cipher, "archive_study.study")
 
     def begin(self, request: ErasureRequest, plan: ErasurePlan, at: datetime) -> RunningErasure:
         """Note an erasure and its tombstones; imports refuse the patient from now on."""
@@ -101,6 +105,7 @@ class SqlErasures:
         with Session(self._engine) as session, session.begin():
             found = present_rows(session, key)
             study_keys = column_of(session, LibraryCaseRow.study_key, key)
+            names = self._names_of_studies(session, key)
             _bury(session, TombstoneKind.FILE, self._file_keys(session, key), running.begun_at)
             removed = {
                 "case_embedding": delete_in(
@@ -110,7 +115,7 @@ class SqlErasures:
                 "case_picture": delete_in(session, CasePictureRow.case_id, found.case_ids),
                 **delete_elsewhere(session, key, study_keys, found.case_ids),
                 "library_case": delete_in(session, LibraryCaseRow.case_id, found.case_ids),
-                "import_rejection": self._delete_rejections(session, request.patient_value),
+                "import_rejection": self._delete_rejections(session, request.patient_value, names),
             }
             plan = _joined(running.plan, found, removed)
             return self._moved(session, running, ErasureStep.ROWS_REMOVED, plan)
@@ -255,24 +260,62 @@ class SqlErasures:
         )
         return list(session.scalars(query))
 
-    def _delete_rejections(self, session: Session, patient_value: str | None) -> int:
-        """Remove quarantined files whose name holds the patient's number."""
-        if not patient_value:
-            return 0
+    def _names_of_studies(self, session: Session, patient_key: str) -> list[str]:
+        """Return under which keys the quarantine knows the patient's studies of the archives."""
+        query = select(ArchiveStudyRow).where(
+            ArchiveStudyRow.patient_key == patient_key, ArchiveStudyRow.study.is_not(None)
+        )
+        return [
+            self._rows.file_key(
+                self._studies.unseal(
+                    row.study or b"", f"{row.collection}/{row.study_key}"
+                ).study_instance_uid
+            )
+            for row in session.scalars(query)
+        ]
+
+    def _delete_rejections(
+        self, session: Session, patient_value: str | None, file_keys: Sequence[str]
+    ) -> int:
+        """Remove what the quarantine names after the patient's number or studies."""
         doomed = [
             row.rejection_id
             for row in session.scalars(select(ImportRejection))
-            if _names(self._rows.unseal_file(row.file, row.file_key), patient_value)
+            if row.file_key in file_keys
+            or (
+                patient_value
+                and _names(self._rows.unseal_file(row.file, row.file_key), patient_value)
+            )
         ]
         return delete_in(session, ImportRejection.rejection_id, doomed)
 
 
-def is_buried(session: Session, patient_key: str, content_keys: Sequence[str]) -> bool:
-    """Tell whether a tombstone stands for the patient or for one of the source files."""
-    query = select(ErasureTombstone.key).where(
+def is_kept_out(
+    session: Session,
+    patient_key: str,
+    content_keys: Sequence[str],
+    owner_ehr_id: str | None,
+) -> bool:
+    """Tell whether patient or file were erased, or the patient has opted out of this library.
+
+    A case that belongs to no EHR is shown to all of them: there the opt-outs of each one count.
+    """
+    buried = select(ErasureTombstone.key).where(
         ErasureTombstone.key.in_([patient_key, *content_keys])
     )
-    return session.scalars(query.limit(1)).first() is not None
+    opted_out = select(OptOutRow.patient_key).where(OptOutRow.patient_key == patient_key)
+    if owner_ehr_id is not None:
+        opted_out = opted_out.where(OptOutRow.owner_ehr_id == owner_ehr_id)
+    return any(session.scalars(query.limit(1)).first() is not None for query in (buried, opted_out))
+
+
+def erased_among(session: Session, patient_keys: Sequence[str]) -> frozenset[str]:
+    """Return those of these patients for whom a tombstone stands."""
+    query = select(ErasureTombstone.key).where(
+        ErasureTombstone.kind == TombstoneKind.PATIENT.value,
+        ErasureTombstone.key.in_(patient_keys),
+    )
+    return frozenset(session.scalars(query))
 
 
 def _names(file: str, patient_value: str) -> bool:

@@ -33,7 +33,7 @@ class OptOutRow(Table):
     __tablename__ = "opt_out"
 
     owner_ehr_id: Mapped[str] = mapped_column(EHR_ID, primary_key=True)
-    patient_key: Mapped[str] = mapped_column(HEX_SHA256, primary_key=True)
+    patient_key: Mapped[str] = mapped_column(HEX_SHA256, primary_key=True, index=True)
     source: Mapped[str] = mapped_column(String(20), primary_key=True)
     created_at: Mapped[datetime]
 

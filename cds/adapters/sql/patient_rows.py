@@ -16,11 +16,12 @@ Column = InstrumentedAttribute[Any]
 
 BATCH = 500  # below SQLite's limit of bound variables
 # The record of other patients, the audit trail, what keeps the patient out, and the log of changes
-# (opaque ids) by which readers learn that a case is gone.
+# (opaque ids) by which readers learn that a case is gone. The lives of answers stay with their
+# answers: without its life a withdrawn answer would be served again.
 KEPT_TABLES = frozenset(
     {
         *("analysis_result", "audit_event", "erasure", "erasure_tombstone", "opt_out"),
-        "library_change",
+        *("library_change", "precompute_exclusion", "result_life"),
     }
 )
 OWN_TABLES = frozenset({"library_case", "case_picture", "case_embedding", "case_finding"})
