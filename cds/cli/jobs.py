@@ -8,7 +8,7 @@ import sys
 from datetime import datetime
 
 from cds.domain.errors import CdsError, Reason
-from cds.domain.job import Job, JobState
+from cds.domain.job import Job, JobState, QueueCounts
 from cds.engine import Engine, engine_from_settings
 from cds.settings import settings_from_environment
 
@@ -53,9 +53,15 @@ def list_jobs(arguments: argparse.Namespace) -> int:
     sys.stdout.write("".join(map(_lines, jobs)))
     sys.stdout.write(
         f"{counts.n_waiting} waiting, {counts.n_running} running, {counts.n_dead} dead. "
-        f"{engine.background.why_stalled() or 'Waiting jobs are being run.'}\n"
+        f"{_progress(counts, engine.background.why_stalled())}\n"
     )
     return 0
+
+
+def _progress(counts: QueueCounts, why_stalled: str | None) -> str:
+    if why_stalled is not None:
+        return why_stalled
+    return "Waiting jobs are being run." if counts.n_waiting else "Nothing waits."
 
 
 def show(arguments: argparse.Namespace) -> int:

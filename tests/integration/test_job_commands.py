@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
+import cds.engine as composition
 from cds.adapters.storage import Storage, open_storage
 from cds.cli.main import main
 from cds.domain.job import JobKind, NewJob
 from cds.domain.secrecy import SecretText
 from cds.engine import Engine, engine_from_settings
-from cds.engine import background as composition
 from cds.fhir.subscription import NOTIFICATION_HEADER
 from cds.settings import Settings
 from tests.builders.registration import a_registration
@@ -105,8 +105,25 @@ def test_analyse_without_credentials_of_ours_is_refused_in_words(run: Run) -> No
     assert "no backend-services" in said
 
 
-def test_analyse_of_an_unknown_ehr_is_refused(run: Run) -> None:
-    assert run("analyse", "--ehr", "nobody", "--study", "1.2.3")[0] == 2
+@pytest.mark.parametrize(
+    "command",
+    [
+        "analyse --ehr nobody --study 1.2.3",
+        "arrivals withdraw --ehr nobody",
+        "arrivals readmit --ehr nobody --patient p1",
+        "results withdrawn --ehr nobody",
+    ],
+)
+def test_command_for_an_unknown_ehr_is_refused_by_its_name(run: Run, command: str) -> None:
+    assert run(*command.split()) == (2, "precedent: No EHR nobody is registered.\n")
+
+
+def test_queue_when_empty_says_that_nothing_waits(run: Run) -> None:
+    assert run("jobs", "list") == (0, "0 waiting, 0 running, 0 dead. Nothing waits.\n")
+
+
+def test_withdrawn_answers_of_a_registered_ehr_may_be_none(run: Run) -> None:
+    assert run("results", "withdrawn", "--ehr", "a") == (0, "0 answers were withdrawn.\n")
 
 
 def test_analyse_can_be_left_to_a_worker(run: Run, engine: Engine) -> None:
@@ -155,7 +172,7 @@ class OwnToken:
 def test_subscription_is_created_at_the_ehr_with_a_secret_that_may_notify(
     run: Run, engine: Engine, ehr: LocalServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(composition, "NoBackendTokens", OwnToken)
+    monkeypatch.setattr(composition, "BackendServiceTokens", lambda *_: OwnToken())
     status, said = run("arrivals", "subscribe", "--ehr", "a")
     assert status == 0, said
     assert said.startswith("Subscription/77 ")
@@ -173,7 +190,7 @@ def test_subscription_is_created_at_the_ehr_with_a_secret_that_may_notify(
 def test_subscription_that_the_ehr_refuses_leaves_no_secret_that_may_notify(
     run: Run, engine: Engine, ehr: LocalServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(composition, "NoBackendTokens", OwnToken)
+    monkeypatch.setattr(composition, "BackendServiceTokens", lambda *_: OwnToken())
     ehr.answer = lambda _asked: Reply(403)
     assert run("arrivals", "subscribe", "--ehr", "a")[0] == 2
     resource = json.loads(ehr.asked[-1].body)
