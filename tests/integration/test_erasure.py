@@ -440,3 +440,15 @@ def test_command_prints_the_proof_and_wants_an_approver(
     assert PATIENT not in printed
     assert main(["library", "erase", "--replay"]) == 0
     assert "Nothing to erase again" in capsys.readouterr().out
+
+
+def test_command_for_a_number_that_nobody_has_does_not_claim_a_proof(
+    made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copytree(made / "state", tmp_path / "state")
+    monkeypatch.setenv("PRECEDENT_STATE_DIR", str(tmp_path / "state"))
+    command = ["library", "erase", "--patient", NAMESPACE, "mistyped", "--approver", "Dr Approver"]
+    assert main(command) == 0
+    printed = " ".join(capsys.readouterr().out.split())
+    assert "check that namespace and number are those of the import" in printed
+    assert "Proved" not in printed
