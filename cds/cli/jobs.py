@@ -7,6 +7,7 @@ import json
 import sys
 from datetime import datetime
 
+from cds.cli.argument_types import at_least_one
 from cds.domain.errors import CdsError, Reason
 from cds.domain.job import Job, JobState, QueueCounts
 from cds.engine import Engine, engine_from_settings
@@ -24,7 +25,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     listing = actions.add_parser("list", help="list jobs, dead letters first")
     listing.add_argument("--dead", action="store_true", help="dead letters only")
     listing.add_argument("--ehr", help="of one EHR")
-    listing.add_argument("--limit", type=int, default=100, help="of each state, at most")
+    listing.add_argument("--limit", type=at_least_one, default=100, help="of each state, at most")
     listing.add_argument("--json", action="store_true", help="print JSON for machines")
     listing.set_defaults(run=list_jobs)
     for name, call, summary in (
