@@ -175,6 +175,9 @@ _NOT_OURS = frozenset(
 )  # read by tests and the demo only
 
 
+_TYPE_WORDS = {"bool": "true or false", "int": "a whole number", "float": "a number"}
+
+
 def _parse(env: str, type_name: str, text: str) -> Any:  # noqa: ANN401  # one of the setting types
     try:
         if type_name == "bool":
@@ -191,5 +194,7 @@ def _parse(env: str, type_name: str, text: str) -> Any:  # noqa: ANN401  # one o
         if type_name == "float":
             return float(text)
     except (KeyError, ValueError):
-        raise CdsError(Reason.INVALID_CONFIGURATION, f"{env} is not a valid {type_name}.") from None
+        raise CdsError(
+            Reason.INVALID_CONFIGURATION, f"{env} has to be {_TYPE_WORDS[type_name]}."
+        ) from None
     return Path(text) if type_name.startswith("Path") else text

@@ -305,10 +305,10 @@ class ArrivalAnalysis:
 
 
 def registered(registrations: Registrations, ehr_id: str) -> EhrRegistration:
-    """Return an EHR's registration; INVALID_REQUEST if it is not registered any more."""
+    """Return an EHR's registration; INVALID_REQUEST if there is none (any more)."""
     found = registrations.by_id(ehr_id)
     if found is None:
-        raise CdsError(Reason.INVALID_REQUEST, "The EHR of this job is not registered any more.")
+        raise CdsError(Reason.INVALID_REQUEST, f"No EHR {ehr_id} is registered.")
     return found
 
 

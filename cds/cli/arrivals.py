@@ -90,7 +90,9 @@ def exclude(arguments: argparse.Namespace) -> int:
 
 def readmit(arguments: argparse.Namespace) -> int:
     """Take a patient off the site's list."""
-    _engine().background.memory.readmit(arguments.ehr, arguments.patient)
+    engine = _engine()
+    registered(engine.registrations, arguments.ehr)
+    engine.background.memory.readmit(arguments.ehr, arguments.patient)
     sys.stdout.write("The patient is not on the site's list.\n")
     return 0
 

@@ -42,7 +42,9 @@ def begin(folder: Path) -> None:
 
 def mark_complete(folder: Path, made_by: str) -> None:
     """Remember that a folder is finished, and by which code."""
-    (folder / _STAMP).write_text(made_by, encoding="utf-8")
+    stamp = folder / _STAMP
+    stamp.touch(mode=0o600)  # like all that lies beside it
+    stamp.write_text(made_by, encoding="utf-8")
 
 
 def fresh_copy(imported: Path, running: Path) -> None:

@@ -7,8 +7,9 @@ import json
 import sys
 from datetime import datetime
 
+from cds.cli.argument_types import at_least_one
 from cds.domain.errors import CdsError, Reason
-from cds.domain.job import Job, JobState
+from cds.domain.job import Job, JobState, QueueCounts
 from cds.engine import Engine, engine_from_settings
 from cds.settings import settings_from_environment
 
@@ -24,7 +25,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     listing = actions.add_parser("list", help="list jobs, dead letters first")
     listing.add_argument("--dead", action="store_true", help="dead letters only")
     listing.add_argument("--ehr", help="of one EHR")
-    listing.add_argument("--limit", type=int, default=100, help="of each state, at most")
+    listing.add_argument("--limit", type=at_least_one, default=100, help="of each state, at most")
     listing.add_argument("--json", action="store_true", help="print JSON for machines")
     listing.set_defaults(run=list_jobs)
     for name, call, summary in (
@@ -53,9 +54,15 @@ def list_jobs(arguments: argparse.Namespace) -> int:
     sys.stdout.write("".join(map(_lines, jobs)))
     sys.stdout.write(
         f"{counts.n_waiting} waiting, {counts.n_running} running, {counts.n_dead} dead. "
-        f"{engine.background.why_stalled() or 'Waiting jobs are being run.'}\n"
+        f"{_progress(counts, engine.background.why_stalled())}\n"
     )
     return 0
+
+
+def _progress(counts: QueueCounts, why_stalled: str | None) -> str:
+    if why_stalled is not None:
+        return why_stalled
+    return "Waiting jobs are being run." if counts.n_waiting else "Nothing waits."
 
 
 def show(arguments: argparse.Namespace) -> int:

@@ -6,13 +6,13 @@ import argparse
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, replace
-from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rich.console import Console
 
 from cds.adapters.storage import Storage, open_storage
+from cds.cli.argument_types import day
 from cds.cli.library_index import rebuild_index
 from cds.cli.progress import Steps
 from cds.domain.archive import StudySearch
@@ -29,6 +29,11 @@ if TYPE_CHECKING:
     from cds.engine.archives import ArchiveOptions, OpenArchives
 
 EXIT_STOPPED = 3
+_ARCHIVES_ONLY = (
+    *("dry_run", "from_on", "to_on", "librarian", "legal_basis", "opt_out", "bulk", "group"),
+    *("follow_up_until", "retry_given_up", "mrn_system", "pacs_issuer", "permit_network"),
+)
+_FILES_ONLY = ("table", "columns", "root", "format")
 NEEDS_A_LIBRARIAN = (
     "Importing patients' studies is a librarian's act: name the answerable person by --librarian "
     "and the right to do it by --legal-basis."
@@ -41,8 +46,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--dicomweb", metavar="URL", help="DICOMweb root of the PACS")
     group.add_argument("--fhir", metavar="URL", help="FHIR R4 base URL of the record")
     group.add_argument("--ehr", metavar="ID", help="registered EHR, instead of addresses")
-    group.add_argument("--from", dest="from_on", type=date.fromisoformat, metavar="DATE")
-    group.add_argument("--to", dest="to_on", type=date.fromisoformat, metavar="DATE")
+    group.add_argument("--from", dest="from_on", type=day, metavar="DATE")
+    group.add_argument("--to", dest="to_on", type=day, metavar="DATE")
     group.add_argument("--librarian", metavar="NAME", help="who is answerable; required")
     group.add_argument("--legal-basis", metavar="TEXT", help="right to keep the cases; required")
     group.add_argument("--opt-out", type=Path, metavar="FILE", help="numbers of who is kept out")
@@ -50,7 +55,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--group", metavar="ID", help="FHIR Group for --bulk; default: everybody")
     group.add_argument(
         "--follow-up-until",
-        type=date.fromisoformat,
+        type=day,
         metavar="DATE",
         help="deaths and returns are completely recorded until then (a register is linked)",
     )
@@ -84,18 +89,48 @@ def is_meant(arguments: argparse.Namespace) -> bool:
     return bool(arguments.dicomweb or arguments.fhir or arguments.ehr)
 
 
+def refuse_stray_options(arguments: argparse.Namespace) -> None:
+    """Refuse what an import of files would pass over, `--dry-run` above all.
+
+    Raises
+    ------
+    CdsError
+        INVALID_REQUEST with the names of the options.
+
+    """
+    stray = [_option(name) for name in _ARCHIVES_ONLY if getattr(arguments, name)]
+    if stray:
+        raise CdsError(
+            Reason.INVALID_REQUEST,
+            f"Only an import from a PACS (--ehr, or --dicomweb with --fhir) knows "
+            f"{', '.join(stray)}; nothing was imported.",
+        )
+
+
+def _option(name: str) -> str:
+    return f"--{name.removesuffix('_on').replace('_', '-')}"
+
+
 def run(arguments: argparse.Namespace) -> int:
     """Import from the archives, embed and build the index.
 
     Raises
     ------
     CdsError
-        INVALID_REQUEST without librarian or legal basis, or for an unusable opt-out list;
+        INVALID_REQUEST without librarian or legal basis, with a source of files, for dates in the
+        wrong order or an unusable opt-out list;
         INVALID_CONFIGURATION; what a bulk export raises.
 
     """
     from cds.engine.archives import open_archives  # loads decoders: only when it is needed
 
+    files = [_option(name) for name in _FILES_ONLY if getattr(arguments, name)]
+    if arguments.path is not None or files:
+        raise CdsError(
+            Reason.INVALID_REQUEST,
+            "Files and a PACS are imported by commands of their own: leave out "
+            f"{', '.join(files) or 'the folder'}, or the servers.",
+        )
     settings = settings_from_environment()
     console = Console(stderr=arguments.json)
     act, opt_outs = _act(arguments)
@@ -123,6 +158,8 @@ def _act(
     librarian, basis = arguments.librarian or "", arguments.legal_basis or ""
     if not librarian.strip() or not basis.strip():
         raise CdsError(Reason.INVALID_REQUEST, NEEDS_A_LIBRARIAN)
+    if arguments.from_on and arguments.to_on and arguments.to_on < arguments.from_on:
+        raise CdsError(Reason.INVALID_REQUEST, "--to lies before --from.")
     opt_outs = read_opt_out_list(arguments.opt_out) if arguments.opt_out else ()
     search = StudySearch(
         from_on=arguments.from_on,
@@ -185,7 +222,7 @@ def _preview(
         Console(soft_wrap=True, highlight=False).print_json(json.dumps(asdict(found)))
         return 0
     console.print(f"{found.n_listed} studies listed, {found.n_joined} would be imported.")
-    _print_counts("Of them with", found.parts, console)
+    _print_counts("Of them with", found.parts, console, has_sum=False)  # a study has several
     _print_counts("Left out", found.reasons, console)
     console.print("Nothing was kept.")
     return 0
@@ -251,8 +288,10 @@ def _print_to_do(summary: ArchiveSummary, console: Console) -> None:
         )
 
 
-def _print_counts(title: str, counts: Mapping[str, int], console: Console) -> None:
+def _print_counts(
+    title: str, counts: Mapping[str, int], console: Console, *, has_sum: bool = True
+) -> None:
     if counts:
-        console.print(f"{title}: {sum(counts.values())}")
+        console.print(f"{title}: {sum(counts.values())}" if has_sum else f"{title}:")
         for reason, count in counts.items():
             console.print(f"  {count:>6}  {reason}", highlight=False, markup=False)

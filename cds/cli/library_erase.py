@@ -135,7 +135,16 @@ def receipt_lines(receipt: ErasureReceipt) -> tuple[str, ...]:
         f"Files and rows that still hold an id: {receipt.n_traces_left}",
         receipt.trained_models,
         *receipt.remarks,
-        "Proved: nothing was found any more."
-        if receipt.is_proved
-        else "NOT PROVED: something was still found. Run the command again.",
+        _verdict(receipt),
     )
+
+
+def _verdict(receipt: ErasureReceipt) -> str:
+    if not receipt.is_proved:
+        return "NOT PROVED: something was still found. Run the command again."
+    if not receipt.n_cases and not receipt.removed_rows:
+        return (
+            "The library held nothing under this number: check that namespace and number are those "
+            "of the import. No import brings this number in from now on."
+        )
+    return "Proved: nothing was found any more."

@@ -12,6 +12,7 @@ from rich.console import Console
 
 from cds.adapters.storage import Storage, open_storage
 from cds.cli import library_archive
+from cds.cli.argument_types import at_least_one
 from cds.cli.library_index import rebuild_index
 from cds.cli.progress import Steps
 from cds.library.import_summary import ImportSummary
@@ -49,8 +50,8 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         action="store_true",
         help="DICOM folder: its dates are not true ones, take none",
     )
-    parser.add_argument("--limit", type=int, help="read this many rows at most")
-    parser.add_argument("--workers", type=_at_least_one, help="files at a time; as many as cores")
+    parser.add_argument("--limit", type=at_least_one, help="read this many rows at most")
+    parser.add_argument("--workers", type=at_least_one, help="files at a time; as many as cores")
     parser.add_argument("--every-modality", action="store_true", help="also rows that are no X-ray")
     parser.add_argument(
         "--writing-reviewed",
@@ -75,6 +76,7 @@ def run(arguments: argparse.Namespace) -> int:
     """
     if library_archive.is_meant(arguments):
         return library_archive.run(arguments)
+    library_archive.refuse_stray_options(arguments)
     settings = settings_from_environment()
     console = Console(stderr=arguments.json)
     storage = open_storage(settings)
@@ -127,14 +129,6 @@ def _import(
             limit=arguments.limit,
             progress=steps,
         )
-
-
-def _at_least_one(text: str) -> int:
-    """Read a whole number of workers; argparse makes a sentence of the error."""
-    number = int(text)
-    if number < 1:
-        raise ValueError("at least one")
-    return number
 
 
 def print_summary(summary: ImportSummary, console: Console) -> None:

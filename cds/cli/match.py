@@ -14,6 +14,7 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
+from cds.cli.argument_types import at_least_one
 from cds.domain import wording
 from cds.domain.dates import birth_date_at_age
 from cds.domain.errors import CdsError, Reason
@@ -44,7 +45,9 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser.add_argument("--patient", help="the patient's number in the library, never matched")
     parser.add_argument("--collection", default="", help="the collection of that number")
     parser.add_argument("--view", choices=["PA", "AP"], help="view, where the file does not say")
-    parser.add_argument("--cutoff", type=int, help="how many distinct patients to count at most")
+    parser.add_argument(
+        "--cutoff", type=at_least_one, help="how many distinct patients to count at most"
+    )
     parser.add_argument(
         "--keep-copies",
         action="store_true",

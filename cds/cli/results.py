@@ -6,6 +6,7 @@ import argparse
 import json
 import sys
 
+from cds.arrival.study_analysis import registered
 from cds.engine import engine_from_settings
 from cds.settings import settings_from_environment
 
@@ -23,13 +24,23 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
 
 def list_withdrawn(arguments: argparse.Namespace) -> int:
-    """Print each withdrawn answer with the users who were shown it; no patient is named."""
-    lives = engine_from_settings(settings_from_environment()).background.lives
+    """Print each withdrawn answer with the users who were shown it; no patient is named.
+
+    Raises
+    ------
+    CdsError
+        INVALID_REQUEST if no such EHR is registered and none of its answers was withdrawn.
+
+    """
+    engine = engine_from_settings(settings_from_environment())
+    lives = engine.background.lives
     found = [
         (report, report.withdrawn, lives.seen_by(report.ehr_id, report.report_id))
         for report in lives.withdrawn(arguments.ehr)
         if report.withdrawn is not None
     ]
+    if not found:
+        registered(engine.registrations, arguments.ehr)  # a misspelt id is no good news
     if arguments.json:
         facts = [
             {

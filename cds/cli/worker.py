@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import signal
 
+from cds.cli.argument_types import at_least_one
 from cds.engine import engine_from_settings
 from cds.settings import settings_from_environment
 from cds.web.logs import configure_logging
@@ -15,7 +16,9 @@ EXIT_UNCLEAN = 1
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Add the command."""
     parser = subparsers.add_parser("worker", help="run background jobs", description=__doc__)
-    parser.add_argument("--threads", type=int, help="jobs at a time (PRECEDENT_WORKER_THREADS)")
+    parser.add_argument(
+        "--threads", type=at_least_one, help="jobs at a time (PRECEDENT_WORKER_THREADS)"
+    )
     parser.set_defaults(run=run)
 
 

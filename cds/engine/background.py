@@ -27,32 +27,15 @@ from cds.arrival.schedule import ArrivalSchedule
 from cds.arrival.study_analysis import ArrivalAnalysis, ArrivalPorts
 from cds.domain.errors import CdsError, Reason
 from cds.domain.job import JobKind, QueueCounts
-from cds.domain.registration import EhrRegistration
 from cds.domain.report import CaseReport
-from cds.domain.secrecy import SecretText
 from cds.domain.time_limit import TimeLimit
 from cds.kept_answers import KeptAnswerPorts, KeptAnswers
-from cds.ports import BackendTokens, Clock, Deadline, FhirReader, ImageSource
+from cds.ports import BackendTokens, Clock, FhirReader, ImageSource
 from cds.settings import Settings
 
 HOUSEKEEPING_EVERY = timedelta(minutes=10)
 WORKER_SILENT = timedelta(minutes=2)
 LOOK_LIMIT_S = 5.0
-
-
-class NoBackendTokens:
-    """Implements `cds.ports.BackendTokens` where no credentials of ours are registered."""
-
-    def access_token(
-        self, registration: EhrRegistration, *, scope: str, deadline: Deadline
-    ) -> SecretText:
-        """Refuse."""
-        del scope, deadline
-        raise CdsError(
-            Reason.INVALID_CONFIGURATION,
-            f"EHR {registration.ehr_id} has no backend-services credentials of ours, so nothing is "
-            "analysed before somebody opens the chart.",
-        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,7 +200,7 @@ def open_background(
     clients: EgressClients,
     *,
     clock: Clock,
-    tokens: BackendTokens | None = None,
+    tokens: BackendTokens,
     gates: PacsGates | None = None,
 ) -> Background:
     """Wire background work.
@@ -225,7 +208,7 @@ def open_background(
     Parameters
     ----------
     tokens
-        Our own access tokens; None refuses whatever needs one, in words.
+        Our own access tokens; where we have none at an EHR they refuse in words.
     gates
         What keeps polls and checks polite to each PACS; None makes new ones.
 
@@ -244,5 +227,5 @@ def open_background(
         memory=SqlArrivalMemory(storage.engine, storage.keys, clock),
         inventories=DicomwebInventories(PoliteClients.like(clients, gates or PacsGates())),
         lookup=FhirLookup(clients),
-        tokens=tokens or NoBackendTokens(),
+        tokens=tokens,
     )

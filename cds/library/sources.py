@@ -105,7 +105,12 @@ def open_source(request: SourceRequest) -> Source:
     if request.table is not None or request.layout == table.FORMAT:
         return _own_table(request)
     folder = request.folder
-    if folder is None or not folder.is_dir():
+    if folder is None:
+        raise CdsError(
+            Reason.INVALID_REQUEST,
+            "Say what to import: a folder, --table with --columns, or --ehr for a hospital's PACS.",
+        )
+    if not folder.is_dir():
         raise CdsError(
             Reason.INVALID_REQUEST,
             "There is no such folder; give a folder, or --table with --columns.",

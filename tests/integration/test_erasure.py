@@ -524,3 +524,15 @@ def test_number_when_read_from_the_input_need_not_be_on_the_command_line(
     monkeypatch.setattr("sys.stdin", StringIO(f"{PATIENT}\n"))
     assert main(command) == 0
     assert "In the library: 2 cases" in capsys.readouterr().out
+
+
+def test_command_for_a_number_that_nobody_has_does_not_claim_a_proof(
+    made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copytree(made / "state", tmp_path / "state")
+    monkeypatch.setenv("PRECEDENT_STATE_DIR", str(tmp_path / "state"))
+    command = ["library", "erase", "--patient", NAMESPACE, "mistyped", "--approver", "Dr Approver"]
+    assert main(command) == 0
+    printed = " ".join(capsys.readouterr().out.split())
+    assert "check that namespace and number are those of the import" in printed
+    assert "Proved" not in printed

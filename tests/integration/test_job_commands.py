@@ -128,8 +128,25 @@ def test_analyse_without_credentials_of_ours_is_refused_in_words(
     assert "no backend-services" in said
 
 
-def test_analyse_of_an_unknown_ehr_is_refused(run: Run) -> None:
-    assert run("analyse", "--ehr", "nobody", "--study", "1.2.3")[0] == 2
+@pytest.mark.parametrize(
+    "command",
+    [
+        "analyse --ehr nobody --study 1.2.3",
+        "arrivals withdraw --ehr nobody",
+        "arrivals readmit --ehr nobody --patient p1",
+        "results withdrawn --ehr nobody",
+    ],
+)
+def test_command_for_an_unknown_ehr_is_refused_by_its_name(run: Run, command: str) -> None:
+    assert run(*command.split()) == (2, "precedent: No EHR nobody is registered.\n")
+
+
+def test_queue_when_empty_says_that_nothing_waits(run: Run) -> None:
+    assert run("jobs", "list") == (0, "0 waiting, 0 running, 0 dead. Nothing waits.\n")
+
+
+def test_withdrawn_answers_of_a_registered_ehr_may_be_none(run: Run) -> None:
+    assert run("results", "withdrawn", "--ehr", "a") == (0, "0 answers were withdrawn.\n")
 
 
 def test_analyse_can_be_left_to_a_worker(run: Run, engine: Engine) -> None:

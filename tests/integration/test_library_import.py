@@ -397,6 +397,8 @@ def test_pictures_when_embedded_are_embedded_once_and_bad_ones_left_out(
 def test_folder_when_layout_is_unknown_is_refused_with_what_was_looked_for(tmp_path: Path) -> None:
     with pytest.raises(CdsError, match="not recognised"):
         open_source(SourceRequest(folder=tmp_path))
+    with pytest.raises(CdsError, match="Say what to import"):
+        open_source(SourceRequest())
     with pytest.raises(CdsError, match="no such folder"):
         open_source(SourceRequest(folder=tmp_path / "none"))
     with pytest.raises(CdsError, match="both --table and --columns"):
