@@ -26,7 +26,10 @@ def test_import_of_files_when_an_option_is_for_archives_is_refused(
 
 @pytest.mark.parametrize(
     ("source", "named"),
-    [(["films"], "the folder"), (["--table", "a.csv", "--columns", "m.toml"], "--table, --columns")],
+    [
+        (["films"], "the folder"),
+        (["--table", "a.csv", "--columns", "m.toml"], "--table, --columns"),
+    ],
 )
 def test_import_when_files_and_archives_are_named_is_refused(
     capsys: pytest.CaptureFixture[str], source: list[str], named: str
