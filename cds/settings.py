@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
@@ -133,7 +134,7 @@ def settings_from_environment(environment: Mapping[str, str] | None = None) -> S
     Raises
     ------
     CdsError
-        INVALID_CONFIGURATION naming the variable, if a value cannot be read. An unknown
+        INVALID_CONFIGURATION naming the variable, if a value cannot be read or used. An unknown
         ``PRECEDENT_*`` variable other than PRECEDENT_SHARED is refused as well: a misspelt setting
         must not silently leave its default in force.
 
@@ -156,6 +157,7 @@ def settings_from_environment(environment: Mapping[str, str] | None = None) -> S
         text = source.get(env, "").strip()
         if text:
             values[f.name] = _parse(env, str(f.type), text)
+            _refuse_out_of_range(env, f.name, values[f.name])
     return Settings(**values)
 
 
@@ -198,3 +200,26 @@ def _parse(env: str, type_name: str, text: str) -> Any:  # noqa: ANN401  # one o
             Reason.INVALID_CONFIGURATION, f"{env} has to be {_TYPE_WORDS[type_name]}."
         ) from None
     return Path(text) if type_name.startswith("Path") else text
+
+
+_RANGES: Mapping[str, tuple[float, float]] = {
+    "image_weight": (0, 1),
+    "cutoff": (1, math.inf),
+    "hook_deadline_ms": (1, math.inf),
+    "queue_limit": (1, math.inf),
+    "worker_threads": (1, math.inf),
+    "precomputed_hours": (0, math.inf),
+}
+_LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
+
+
+def _refuse_out_of_range(env: str, name: str, value: Any) -> None:  # noqa: ANN401  # as `_parse`
+    if name == "log_level" and value.upper() not in _LOG_LEVELS:
+        raise CdsError(
+            Reason.INVALID_CONFIGURATION, f"{env} has to be one of {', '.join(_LOG_LEVELS)}."
+        )
+    if name in _RANGES:
+        lowest, highest = _RANGES[name]
+        if not lowest <= value <= highest:
+            limit = f"{lowest} or more" if highest == math.inf else f"{lowest} to {highest}"
+            raise CdsError(Reason.INVALID_CONFIGURATION, f"{env} has to be {limit}.")

@@ -31,11 +31,22 @@ class EncryptedBlobStore:
     name_key
         ``KeyRing.subkey("blob-name")``.
 
+    Raises
+    ------
+    CdsError
+        INVALID_CONFIGURATION if the URL cannot be used here.
+
     """
 
     def __init__(self, url: str, cipher: FieldCipher, name_key: bytes) -> None:
         self._filesystem: Any
-        self._filesystem, root = fsspec.core.url_to_fs(url)
+        try:
+            self._filesystem, root = fsspec.core.url_to_fs(url)
+        except (ImportError, ValueError):
+            raise CdsError(
+                Reason.INVALID_CONFIGURATION,
+                "PRECEDENT_BLOB_URL is no usable fsspec URL, or its package is not installed.",
+            ) from None
         self._root = str(root).rstrip("/")
         self._cipher = cipher
         self._name_key = name_key

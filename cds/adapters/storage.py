@@ -100,11 +100,18 @@ def initialise(settings: StorageSettings) -> None:
     Raises
     ------
     CdsError
-        INVALID_CONFIGURATION if the database holds encrypted data and its key file is missing, or
-        if either cannot be read.
+        INVALID_CONFIGURATION if the state folder cannot be made, if the database holds encrypted
+        data and its key file is missing, or if either cannot be read.
 
     """
-    settings.state_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+    try:
+        settings.state_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+    except OSError as error:
+        raise CdsError(
+            Reason.INVALID_CONFIGURATION,
+            "The state folder (PRECEDENT_STATE_DIR) cannot be made: "
+            f"{(error.strerror or 'it is refused').lower()}.",
+        ) from None
     engine = open_database(settings.effective_database_url)
     try:
         if not settings.effective_key_file.exists() and has_data_keys(engine):

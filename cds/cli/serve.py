@@ -10,7 +10,7 @@ import os
 import sys
 from typing import NoReturn
 
-from cds.cli.argument_types import at_least_one
+from cds.cli.argument_types import at_least_one, listening_address
 from cds.engine.installation_files import refuse_plain_volume
 from cds.settings import settings_from_environment
 from cds.web.bind import check_bind
@@ -28,7 +28,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--bind", default=DEFAULT_BIND, metavar="HOST:PORT")
+    parser.add_argument("--bind", type=listening_address, default=DEFAULT_BIND, metavar="HOST:PORT")
     parser.add_argument(
         "--workers", type=at_least_one, default=max(2, os.cpu_count() or 1), metavar="N"
     )

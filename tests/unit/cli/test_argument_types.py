@@ -5,7 +5,7 @@ from datetime import date
 
 import pytest
 
-from cds.cli.argument_types import at_least_one, day
+from cds.cli.argument_types import at_least_one, day, listening_address
 
 
 def test_at_least_one_when_a_number_is_written_reads_it() -> None:
@@ -26,3 +26,14 @@ def test_day_when_a_date_is_written_reads_it() -> None:
 def test_day_when_it_is_none_says_how_a_date_looks(text: str) -> None:
     with pytest.raises(ArgumentTypeError, match="date such as 2026-01-31"):
         day(text)
+
+
+@pytest.mark.parametrize("text", ["127.0.0.1:8000", "[::1]:8000", "unix:/run/precedent.sock"])
+def test_listening_address_when_gunicorn_knows_it_is_taken(text: str) -> None:
+    assert listening_address(text) == text
+
+
+@pytest.mark.parametrize("text", ["nonsense", "127.0.0.1:99999", "127.0.0.1:0", ":8000", ""])
+def test_listening_address_when_it_is_none_says_how_one_looks(text: str) -> None:
+    with pytest.raises(ArgumentTypeError, match=r"address such as 127\.0\.0\.1:8000"):
+        listening_address(text)
