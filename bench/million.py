@@ -14,6 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import faiss
 import hnswlib
@@ -149,12 +150,12 @@ def of_faiss(
     faiss.write_index(index, str(file))
     del index
     started = time.perf_counter()
-    loaded = faiss.read_index(str(file))
+    loaded: Any = faiss.read_index(str(file))  # of the base class, as faiss types it
     open_s = time.perf_counter() - started
     faiss.omp_set_num_threads(1)
 
     def set_expansion(expansion: int) -> None:
-        loaded.hnsw.efSearch = expansion  # type: ignore[attr-defined]  # the reader returns the base class
+        loaded.hnsw.efSearch = expansion
 
     return measured(
         "faiss-HNSW",
