@@ -99,7 +99,7 @@ def test_token_when_asked_for_type_by_type_is_granted_so(
     scope = " ".join(signed_in.registration.backend_scopes)
     reader = FhirClient(guarded_hapi.base_url, signed_in.token(ALGORITHMS[0], scope))
     assert reader.ask("GET", "ImagingStudy").status_code == 200
-    assert reader.ask("GET", "Procedure").status_code == 403
+    assert reader.ask("GET", "MedicationRequest").status_code == 403
 
 
 def test_token_when_a_scope_is_left_out_without_a_word_is_refused_by_us(
