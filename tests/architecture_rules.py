@@ -97,6 +97,7 @@ OWNERS: dict[str, tuple[str, ...]] = {
     "gunicorn": ("cds.web", "cds.cli", "smart_app", "sandbox"),
     "orjson": ("cds.hooks", "cds.fhir", "cds.adapters", "cds.web", "smart_app", "sandbox"),
     "rich": ("cds.cli",),
+    "threadpoolctl": ("cds.engine",),
 }
 EXCEPTIONS: dict[tuple[str, str], str] = {
     # (file, library): reason

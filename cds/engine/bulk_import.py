@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
 
+from threadpoolctl import threadpool_limits
+
 from cds.adapters.decode_pool import DecodePool
 from cds.adapters.dicom_files import frames_from_file
 from cds.adapters.storage import Storage
@@ -58,7 +60,8 @@ def bulk_import(
         encoder = OnnxImageEmbedder.from_folder(settings.encoder_dir or shipped_encoder())
         embedding = EmbeddingOnEntry(encoder, storage.embeddings)
     deidentifier = shipped_deidentifier(storage.keys, writing_reviewed=writing_reviewed)
-    with DecodePool(n_workers) as pool:
+    # Each worker computes on one core: threads of BLAS beside them would wait for each other.
+    with threadpool_limits(1), DecodePool(n_workers) as pool:
         pool.start()
         yield LibraryImport(
             catalogue=storage.catalogue,
