@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
 
 from cds.adapters import dicom_json
+from cds.adapters.dicom_objects import PEER_NAME
 from cds.adapters.dicomweb import first_answer
 from cds.adapters.egress import EgressClient, basic
 from cds.adapters.egress_session import BoundCredential
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
     from cds.domain.study import StudyRef
     from cds.ports import FhirAccess
 
-PEER_NAME = "The PACS"
 DICOM_JSON = "application/dicom+json"
 MAX_SEARCH_BYTES = 8 * 1024 * 1024
 PAGE_SIZE = 200

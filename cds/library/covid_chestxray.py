@@ -11,6 +11,7 @@ from pathlib import Path
 
 from cds.domain.facts import Measurement, Outcome, SetAside
 from cds.domain.lab_catalogue import normalise
+from cds.library.csv_table import column_names
 from cds.library.finding_terms import findings_from_text
 from cds.library.picture_folder import files_by_name, named_file
 from cds.library.source_case import (
@@ -232,9 +233,7 @@ def _clean(row: Mapping[str | None, str | list[str] | None]) -> dict[str, str]:
 
 
 def _header(path: Path) -> list[str]:
-    with path.open(encoding="utf-8-sig", newline="") as stream:
-        names = next(csv.reader(stream), [])
-    return ["patientid" if name.strip() == "Patientid" else name.strip() for name in names]
+    return ["patientid" if name == "Patientid" else name for name in column_names(path)]
 
 
 def _yes_no(row: Row, column: str) -> bool | None:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from cds.domain.facts import Finding, Measurement, Outcome, SetAside
 from cds.domain.lab_catalogue import normalise
+from cds.library.csv_table import column_names, stripped_rows
 from cds.library.finding_terms import findings_from_text
 from cds.library.picture_folder import files_by_name, named_file
 from cds.library.source_case import (
@@ -47,11 +47,8 @@ def native_table(folder: Path) -> Path | None:
     """Return the table of this layout in a folder, or None if the folder is something else."""
     for name in TABLES:
         path = folder / name
-        if path.is_file():
-            with path.open(encoding="utf-8-sig", newline="") as stream:
-                header = next(csv.reader(stream), [])
-            if {column.strip() for column in header} >= NATIVE_COLUMNS:
-                return path
+        if path.is_file() and set(column_names(path)) >= NATIVE_COLUMNS:
+            return path
     return None
 
 
@@ -76,10 +73,8 @@ def read_hannover(
 
     """
     files = files_by_name(root or table.parent)
-    with table.open(encoding="utf-8-sig", newline="") as stream:
-        for cells in csv.DictReader(stream):
-            row = {k.strip(): v.strip() for k, v in cells.items() if k and isinstance(v, str)}
-            yield _case(row, named_file(files, row.get("image_id", "")), collection, licence)
+    for row in stripped_rows(table):
+        yield _case(row, named_file(files, row.get("image_id", "")), collection, licence)
 
 
 def _case(row: Row, file: Path | None, collection: str, licence: str) -> SourceRow:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import csv
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from cds.domain.coding import Coding
 from cds.domain.facts import Finding, SetAside
+from cds.library.csv_table import column_names, stripped_rows
 from cds.library.finding_terms import coded_term
 from cds.library.picture_folder import files_by_name, named_file
 from cds.library.report_findings import PROOF
@@ -28,9 +28,7 @@ Row = Mapping[str, str]
 def native_table(folder: Path) -> Path | None:
     """Return the table of this layout in a folder, or None if the folder is something else."""
     for path in sorted(folder.glob(TABLES)):
-        with path.open(encoding="utf-8-sig", newline="") as stream:
-            header = next(csv.reader(stream), [])
-        if {name.strip() for name in header} >= NATIVE_COLUMNS:
+        if set(column_names(path)) >= NATIVE_COLUMNS:
             return path
     return None
 
@@ -58,14 +56,12 @@ def read_nih_chestxray14(
     """
     files = files_by_name(root or table.parent)
     n_missing = 0
-    with table.open(encoding="utf-8-sig", newline="") as stream:
-        for cells in csv.DictReader(stream):
-            row = {k.strip(): v.strip() for k, v in cells.items() if k and isinstance(v, str)}
-            file = named_file(files, row.get("Image Index", ""))
-            if file is None:
-                n_missing += 1
-            else:
-                yield _case(row, file, collection, licence)
+    for row in stripped_rows(table):
+        file = named_file(files, row.get("Image Index", ""))
+        if file is None:
+            n_missing += 1
+        else:
+            yield _case(row, file, collection, licence)
     if n_missing:
         yield RejectedRow(table.name, f"{n_missing} rows name pictures that are not in the folder")
 

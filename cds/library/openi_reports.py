@@ -14,6 +14,7 @@ from defusedxml.ElementTree import parse
 
 from cds.domain.coding import Coding
 from cds.domain.facts import Finding
+from cds.library.csv_table import column_names
 from cds.library.picture_folder import files_by_name, named_file
 from cds.library.report_findings import PROOF, stated_findings
 from cds.library.source_case import RejectedRow, SourceCase, SourcePicture, SourceRow
@@ -44,10 +45,8 @@ class _Report:
 def native_source(folder: Path) -> Path | None:
     """Return the table, or the folder of XML files, or None if the folder is something else."""
     table = folder / TABLE
-    if table.is_file():
-        with table.open(encoding="utf-8-sig", newline="") as stream:
-            if set(next(csv.reader(stream), [])) >= NATIVE_COLUMNS:
-                return table
+    if table.is_file() and set(column_names(table)) >= NATIVE_COLUMNS:
+        return table
     xml = folder / XML_FOLDER
     return xml if xml.is_dir() else None
 
