@@ -34,6 +34,7 @@ class Points:
     def __init__(self, wanted: dict[str, Any] | None, counts_file: Path) -> None:
         self._wanted = wanted or {}
         self._counts = Counter[str]()
+        self._lock = threading.Lock()  # commands have threads of their own
         self._counts_file = counts_file
 
     def watch(self) -> None:
@@ -47,20 +48,18 @@ class Points:
 
     def _watched(self, name: str, call):
         def watched(*arguments, **named):
-            self._reach(name, "before")
+            with self._lock:
+                self._counts[name] += 1
+                n = self._counts[name]
+            self._reach(name, n, "before")
             result = call(*arguments, **named)
-            self._reach_now(name, "after")
+            self._reach(name, n, "after")
             return result
 
         return watched
 
-    def _reach(self, name: str, side: str) -> None:
-        self._counts[name] += 1
-        self._reach_now(name, side)
-
-    def _reach_now(self, name: str, side: str) -> None:
-        here = {"call": name, "n": self._counts[name], "side": side}
-        if here == self._wanted:
+    def _reach(self, name: str, n: int, side: str) -> None:
+        if {"call": name, "n": n, "side": side} == self._wanted:
             os.kill(os.getpid(), signal.SIGKILL)
 
 
