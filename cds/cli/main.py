@@ -37,6 +37,7 @@ COMMANDS = (
     Command("jobs", "cds.cli.jobs", "look at background jobs and dead letters"),
     Command("library", "cds.cli.library", "import a case library and look at it"),
     Command("match", "cds.cli.match", "rank the library's cases by likeness to a picture"),
+    Command("models", "cds.cli.models", "train, evaluate, compare and roll out encoders"),
     Command("results", "cds.cli.results", "list withdrawn answers and who saw them"),
     Command("serve", "cds.cli.serve", "serve the three doors"),
     Command("worker", "cds.cli.worker", "run background jobs"),
