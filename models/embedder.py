@@ -28,6 +28,8 @@ Float32Array = NDArray[np.float32]
 INPUT_NAME = "pixel_values"
 EMBEDDING_OUTPUT = "embedding"
 FEATURE_MAP_OUTPUT = "feature_map"
+# Optional: logits of the labels that config.json lists; not used to find similar cases.
+FINDING_LOGITS_OUTPUT = "finding_logits"
 
 # Bounds memory: activations of one picture take about 30 MiB.
 _BATCH_SIZE = 16

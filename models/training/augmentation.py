@@ -3,45 +3,17 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 
 import torch
 from torch.nn import functional
 
+from models.training.recipe import AugmentationRule
 
-@dataclass(frozen=True, slots=True)
-class AugmentationRule:
-    """How far pictures are changed; each value is the half-width of a uniform distribution.
-
-    A horizontal flip is not among them: it would move the heart to the other side.
-
-    Attributes
-    ----------
-    rotation_degrees
-        Around the centre.
-    log_scale
-        Of the magnification.
-    shift
-        Of the picture's side, in each direction.
-    log_gamma
-        Of the exponent that grey values are raised to.
-    contrast
-        Of the factor around mid-grey.
-    noise
-        Standard deviation of added noise, grey values in [0, 1]; uniform from 0 up to this.
-
-    """
-
-    rotation_degrees: float = 10.0
-    log_scale: float = 0.15
-    shift: float = 0.06
-    log_gamma: float = 0.35
-    contrast: float = 0.2
-    noise: float = 0.04
+__all__ = ["AugmentationRule", "augmented"]
 
 
 def augmented(
-    images: torch.Tensor, rule: AugmentationRule, generator: torch.Generator
+    images: torch.Tensor, rule: AugmentationRule, generator: torch.Generator, *, size_px: int = 0
 ) -> torch.Tensor:
     """Change each picture at random.
 
@@ -53,14 +25,18 @@ def augmented(
         How far.
     generator
         The source of randomness.
+    size_px
+        Side of the result; 0 keeps the shape.
 
     Returns
     -------
     torch.Tensor
-        Same shape and range; black comes in from outside.
+        Shape ``(n, 1, h, w)`` or ``(n, 1, size_px, size_px)``, same range; black comes in from
+        outside.
 
     """
     n = images.shape[0]
+    shape = [n, 1, size_px, size_px] if size_px else list(images.shape)
 
     def uniform(half_width: float) -> torch.Tensor:
         return (torch.rand(n, generator=generator) * 2.0 - 1.0) * half_width
@@ -73,11 +49,26 @@ def augmented(
         [torch.stack([cosine, -sine, across], dim=1), torch.stack([sine, cosine, down], dim=1)],
         dim=1,
     )
-    grid = functional.affine_grid(matrices, list(images.shape), align_corners=False)
+    grid = functional.affine_grid(matrices, shape, align_corners=False)
     moved = functional.grid_sample(images, grid, align_corners=False)
     gamma = torch.exp(uniform(rule.log_gamma))[:, None, None, None]
     factor = (1.0 + uniform(rule.contrast))[:, None, None, None]
     exposed = (moved.clamp(0.0, 1.0) ** gamma - 0.5) * factor + 0.5
     deviation = uniform(rule.noise).abs()[:, None, None, None]
-    noise = torch.randn(images.shape, generator=generator) * deviation
-    return (exposed + noise).clamp(0.0, 1.0)
+    noise = torch.randn(exposed.shape, generator=generator) * deviation
+    changed = (exposed + noise).clamp(0.0, 1.0)
+    return _erased(changed, rule.erased, generator) if rule.erased else changed
+
+
+def _erased(images: torch.Tensor, side: float, generator: torch.Generator) -> torch.Tensor:
+    """Cover one rectangle of each picture with mid-grey; its sides are at most `side`."""
+    n, _, rows, columns = images.shape
+    draws = torch.rand(n, 4, generator=generator)
+    height, width = draws[:, 0] * side, draws[:, 1] * side
+    top, left = draws[:, 2] * (1.0 - height), draws[:, 3] * (1.0 - width)
+    down = torch.arange(rows)[None, :] / rows
+    across = torch.arange(columns)[None, :] / columns
+    in_rows = (down >= top[:, None]) & (down < (top + height)[:, None])
+    in_columns = (across >= left[:, None]) & (across < (left + width)[:, None])
+    covered = in_rows[:, None, :, None] & in_columns[:, None, None, :]
+    return images.masked_fill(covered, 0.5)

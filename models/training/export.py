@@ -10,8 +10,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 import onnxruntime
 import torch
+from torch import nn
 
-from models.embedder import EMBEDDING_OUTPUT, FEATURE_MAP_OUTPUT, INPUT_NAME
+from models.embedder import (
+    EMBEDDING_OUTPUT,
+    FEATURE_MAP_OUTPUT,
+    FINDING_LOGITS_OUTPUT,
+    INPUT_NAME,
+)
 from models.manifest import CONFIG_FILE, MODEL_FILE, PREPROCESSOR_FILE, Manifest, TrainingRows
 
 if TYPE_CHECKING:
@@ -43,6 +49,29 @@ class Provenance:
     training: tuple[TrainingRows, ...] = ()
 
 
+class ExportedGraph(nn.Module):
+    """What the ONNX file computes: embedding, feature map and, with heads, finding logits."""
+
+    def __init__(self, encoder: RetrievalEncoder) -> None:
+        super().__init__()
+        self.encoder = encoder
+
+    def forward(self, images: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        """Map ``(n, 3, h, w)`` to the outputs that `output_names` names."""
+        embedding, feature_map = self.encoder(images)
+        heads = self.encoder.finding_heads
+        if heads is None or not heads.names:
+            return embedding, feature_map
+        return embedding, feature_map, heads(embedding)
+
+
+def output_names(encoder: RetrievalEncoder) -> list[str]:
+    """Return the outputs of an encoder's graph, in order."""
+    heads = encoder.finding_heads
+    logits = [FINDING_LOGITS_OUTPUT] if heads is not None and heads.names else []
+    return [EMBEDDING_OUTPUT, FEATURE_MAP_OUTPUT, *logits]
+
+
 def export_encoder(
     encoder: RetrievalEncoder,
     preprocessing: Preprocessing,
@@ -65,7 +94,7 @@ def export_encoder(
     Returns
     -------
     float
-        Largest absolute difference between torch and ONNX over both outputs.
+        Largest absolute difference between torch and ONNX over all outputs.
 
     Raises
     ------
@@ -78,18 +107,7 @@ def export_encoder(
     encoder = encoder.eval()
     _write_onnx(encoder, preprocessing, folder / MODEL_FILE)
     _write_json(folder / PREPROCESSOR_FILE, preprocessing.to_config())
-    dimension = encoder.projection.out_channels
-    _write_json(
-        folder / CONFIG_FILE,
-        {
-            "architectures": ["RetrievalEncoder"],
-            "model_type": "mobilenet_v2",
-            "hidden_size": dimension,
-            "image_size": preprocessing.size_px,
-            "num_channels": len(preprocessing.mean),
-            "opset_version": OPSET_VERSION,
-        },
-    )
+    _write_json(folder / CONFIG_FILE, _configuration(encoder, preprocessing))
     difference = parity(encoder, preprocessing, folder / MODEL_FILE)
     if difference > PARITY_TOLERANCE:
         raise ValueError(f"torch and ONNX differ by {difference:.2e}")
@@ -98,7 +116,7 @@ def export_encoder(
     Manifest.of_folder(
         folder,
         created_on=provenance.created_on,
-        dimension=dimension,
+        dimension=encoder.projection.out_channels,
         training=provenance.training,
     ).write(folder)
     return difference
@@ -119,35 +137,64 @@ def parity(encoder: RetrievalEncoder, preprocessing: Preprocessing, model: Path)
     Returns
     -------
     float
-        Maximum absolute difference over embedding and feature map.
+        Maximum absolute difference over all outputs.
 
     """
     size = preprocessing.size_px
     shape = (3, len(preprocessing.mean), size, size)
     image_batch = np.random.default_rng(20261120).uniform(-1.0, 1.0, shape).astype(np.float32)
     with torch.no_grad():
-        expected = [output.numpy() for output in encoder(torch.from_numpy(image_batch))]
+        expected = [o.numpy() for o in ExportedGraph(encoder)(torch.from_numpy(image_batch))]
     session = onnxruntime.InferenceSession(str(model), providers=["CPUExecutionProvider"])
-    actual = session.run([EMBEDDING_OUTPUT, FEATURE_MAP_OUTPUT], {INPUT_NAME: image_batch})
+    actual = session.run(output_names(encoder), {INPUT_NAME: image_batch})
     return max(float(np.abs(a - e).max()) for a, e in zip(actual, expected, strict=True))
+
+
+def _configuration(encoder: RetrievalEncoder, preprocessing: Preprocessing) -> dict[str, object]:
+    """Describe the graph as a Hugging Face ``config.json``."""
+    configuration: dict[str, object] = {
+        "architectures": ["RetrievalEncoder"],
+        "model_type": "mobilenet_v2",
+        "hidden_size": encoder.projection.out_channels,
+        "image_size": preprocessing.size_px,
+        "num_channels": len(preprocessing.mean),
+        "opset_version": OPSET_VERSION,
+    }
+    heads = encoder.finding_heads
+    if heads is not None and heads.names:
+        configuration["id2label"] = {str(n): name for n, name in enumerate(heads.names)}
+        configuration["label2id"] = {name: n for n, name in enumerate(heads.names)}
+        # Labels of one source are never compared with those of another, so each has its own block.
+        configuration["finding_heads"] = [
+            {
+                "source": space.source,
+                "labels": list(space.labels),
+                "activation": "softmax" if space.is_exclusive else "sigmoid",
+            }
+            for space in heads.spaces
+        ]
+    return configuration
 
 
 def _write_onnx(encoder: RetrievalEncoder, preprocessing: Preprocessing, path: Path) -> None:
     """Trace the encoder with a free batch axis."""
     size = preprocessing.size_px
-    names = (INPUT_NAME, EMBEDDING_OUTPUT, FEATURE_MAP_OUTPUT)
+    outputs = output_names(encoder)
+    # Traced as the runtime lays pictures out; training used another order in memory.
+    graph = ExportedGraph(encoder.to(memory_format=torch.contiguous_format))
     with warnings.catch_warnings():
         # The exporter that needs no further package is deprecated, and says of each padding that
         # it could not be folded (torch 2.13, 2026-11); `parity` checks what comes out.
         warnings.simplefilter("ignore", DeprecationWarning)
         warnings.filterwarnings("ignore", message="Constant folding")
         torch.onnx.export(
-            encoder,
-            (torch.zeros(1, len(preprocessing.mean), size, size),),
+            graph,
+            # Two pictures: with one, the magnified views of one picture look like a fixed batch.
+            (torch.zeros(2, len(preprocessing.mean), size, size),),
             str(path),
             input_names=[INPUT_NAME],
-            output_names=[EMBEDDING_OUTPUT, FEATURE_MAP_OUTPUT],
-            dynamic_axes={name: {0: "n"} for name in names},
+            output_names=outputs,
+            dynamic_axes={name: {0: "n"} for name in (INPUT_NAME, *outputs)},
             opset_version=OPSET_VERSION,
             dynamo=False,
         )

@@ -7,16 +7,16 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-
-    from numpy.typing import NDArray
 
     from models.training.rows import Row
 
 # A label with fewer training pictures, with or without it, teaches the pictures and not the label.
 MINIMUM_PICTURES = 8
+WITHOUT = "without "
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,11 +29,15 @@ class LabelSpace:
         The collection.
     labels
         Sorted; empty where all pictures of the source say the same.
+    is_exclusive
+        True if every training picture of the source has exactly one of at least two labels, so that
+        the classes compete; else each label is a question of its own.
 
     """
 
     source: str
     labels: tuple[str, ...]
+    is_exclusive: bool = False
 
     def indicator(self, rows: Sequence[Row]) -> NDArray[np.float32]:
         """Return which labels the rows have: shape ``(n, len(labels))``, 0 or 1."""
@@ -66,5 +70,77 @@ def label_spaces(rows: Sequence[Row]) -> dict[str, LabelSpace]:
             for label, n_pictures in counts.items()
             if MINIMUM_PICTURES <= n_pictures <= len(members) - MINIMUM_PICTURES
         )
-        spaces[source] = LabelSpace(source, tuple(usable))
+        is_exclusive = len(usable) > 1 and all(
+            len(row.labels.intersection(usable)) == 1 for row in members
+        )
+        spaces[source] = LabelSpace(source, tuple(usable), is_exclusive)
     return spaces
+
+
+def measured_classes(rows: Sequence[Row]) -> dict[str, tuple[str, ...]]:
+    """Choose the classes of each source by which retrieval within it is measured.
+
+    The most frequent label, then each next one that no picture shares with a chosen one; a picture
+    with none of them is left out of the measure. A source whose only label has counter-examples is
+    measured by "has it or not".
+
+    Parameters
+    ----------
+    rows
+        All pictures.
+
+    Returns
+    -------
+    dict
+        Source to at least two classes; sources without two are absent. A class that is no label
+        starts with `WITHOUT`.
+
+    """
+    chosen = {}
+    for source, space in label_spaces(rows).items():
+        members = [row for row in rows if row.source == source]
+        counts = Counter(label for row in members for label in row.labels)
+        classes: list[str] = []
+        for label in sorted(space.labels, key=lambda name: (-counts[name], name)):
+            if not any(label in row.labels and not row.labels.isdisjoint(classes) for row in members):
+                classes.append(label)
+        if len(classes) == 1:
+            classes.append(WITHOUT + classes[0])
+        if classes:
+            chosen[source] = tuple(sorted(classes))
+    return chosen
+
+
+def class_of(row: Row, classes: Sequence[str]) -> int | None:
+    """Return the index of a row's class among those of its source, None where it has none."""
+    for number, name in enumerate(classes):
+        is_absence = name.startswith(WITHOUT)
+        if (name.removeprefix(WITHOUT) in row.labels) is not is_absence:
+            return number
+    return None
+
+
+def rarity_weights(space: LabelSpace, rows: Sequence[Row]) -> NDArray[np.float64]:
+    """Return how often to draw each row of a source, so that its labels come equally often.
+
+    Parameters
+    ----------
+    space
+        Of the source.
+    rows
+        The training rows of the source.
+
+    Returns
+    -------
+    numpy.ndarray
+        Shape ``(n,)``, positive, of mean 1: the mean over a row's labels of one by their count;
+        rows without a label count as one more label.
+
+    """
+    indicator = space.indicator(rows)
+    unlabelled = (indicator.sum(axis=1, keepdims=True) == 0.0).astype(np.float32)
+    either = np.concatenate([indicator, unlabelled], axis=1).astype(np.float64)
+    per_label = either / np.maximum(either.sum(axis=0), 1.0)
+    weights = per_label.sum(axis=1) / either.sum(axis=1)
+    scaled: NDArray[np.float64] = weights / weights.mean()
+    return scaled

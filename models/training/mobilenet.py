@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import onnx
 import torch
+from google.protobuf.message import DecodeError
 from onnx import numpy_helper
 from torch import nn
 from torch.nn import functional
 
+from models.manifest import MODEL_FILE, PREPROCESSOR_FILE, read_manifest
+from models.preprocessing import Preprocessing
+
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from models.training.heads import FindingHeads
 
 EMBEDDING_DIMENSION = 256
 N_FEATURES = 1280
@@ -33,7 +40,8 @@ _STEM_CHANNELS = 32
 class ConvClip(nn.Module):
     """A convolution (its batch normalisation folded in) and, but for linear ones, ReLU6.
 
-    Stride 2 pads at the bottom and the right only, as the ImageNet weights were trained.
+    Stride 2 pads at the bottom and the right only, as the ImageNet weights were trained. `norm` does
+    nothing unless `models.training.normalisation` puts a batch normalisation back.
     """
 
     def __init__(
@@ -50,12 +58,13 @@ class ConvClip(nn.Module):
         margin = kernel_size // 2
         self.pads = (0, margin, 0, margin) if stride > 1 else (margin,) * 4
         self.conv = nn.Conv2d(n_in, n_out, kernel_size, stride=stride, groups=groups)
+        self.norm: nn.Module = nn.Identity()
         self.is_linear = is_linear
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         """Map ``(n, n_in, h, w)`` to ``(n, n_out, h / stride, w / stride)``."""
         padded = functional.pad(images, self.pads) if any(self.pads) else images
-        convolved: torch.Tensor = self.conv(padded)
+        convolved: torch.Tensor = self.norm(self.conv(padded))
         return convolved if self.is_linear else functional.relu6(convolved)
 
 
@@ -125,22 +134,106 @@ class RetrievalEncoder(nn.Module):
 
     The mean of the projected map, scaled to unit norm, is the embedding: a similarity of two
     pictures is therefore a sum over pairs of their places.
+
+    Attributes
+    ----------
+    test_zooms
+        Magnifications of the picture's centre whose feature maps are averaged by `forward`; at
+        most 1.3, so that a place stays roughly where it is.
+    finding_heads
+        The classifiers that training gave it, if any.
+
     """
 
     def __init__(self, network: MobileNetV2, dimension: int = EMBEDDING_DIMENSION) -> None:
         super().__init__()
         self.network = network
         self.projection = nn.Conv2d(network.n_features, dimension, 1)
+        self.test_zooms: tuple[float, ...] = (1.0,)
+        self.finding_heads: FindingHeads | None = None
 
     def forward(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Map ``(n, 3, h, w)`` to embeddings ``(n, d)`` and feature maps ``(n, d, h', w')``."""
-        return self.projected(self.network(images))
+        if self.test_zooms == (1.0,):
+            return self.projected(self.network(images))
+        # One pass over all magnifications: the exported graph holds each convolution once.
+        views = torch.cat([zoomed(images, zoom) for zoom in self.test_zooms])
+        feature_maps = torch.chunk(self.projected(self.network(views))[1], len(self.test_zooms))
+        return _with_embedding(torch.stack(feature_maps).mean(dim=0))
 
     def projected(self, features: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Map features ``(n, n_features, h', w')`` to embeddings and feature maps."""
-        feature_map = self.projection(features)
-        embedding = functional.normalize(feature_map.mean(dim=(2, 3)), dim=1)
-        return embedding, feature_map
+        return _with_embedding(self.projection(features))
+
+
+def zoomed(images: torch.Tensor, zoom: float) -> torch.Tensor:
+    """Magnify the centre of square pictures ``(n, c, s, s)``; 1.0 returns them as they are."""
+    side = images.shape[-1]
+    margin = round(side * (1.0 - 1.0 / zoom) / 2.0)
+    if margin == 0:
+        return images
+    centre = images[:, :, margin : side - margin, margin : side - margin]
+    return functional.interpolate(centre, size=(side, side), mode="bilinear", align_corners=False)
+
+
+def _with_embedding(feature_map: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return the mean over the places, scaled to unit norm, and the map itself."""
+    return functional.normalize(feature_map.mean(dim=(2, 3)), dim=1), feature_map
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Start:
+    """What a training starts from.
+
+    Attributes
+    ----------
+    name
+        Of the encoder or the file.
+    encoder
+        With its weights; its projection is random unless `has_projection`.
+    preprocessing
+        What it was trained with.
+    has_projection
+        Whether the projection comes from the start too.
+
+    """
+
+    name: str
+    encoder: RetrievalEncoder
+    preprocessing: Preprocessing
+    has_projection: bool
+
+
+def start_from(path: Path) -> Start:
+    """Read the weights that a training starts from.
+
+    Parameters
+    ----------
+    path
+        An encoder folder of ours, or an ONNX file as `pretrained_mobilenet` takes it.
+
+    Returns
+    -------
+    Start
+        Ready to be trained.
+
+    Raises
+    ------
+    CdsError
+        MODEL_UNAVAILABLE if a folder is incomplete or differs from its manifest.
+    ValueError
+        If the weights do not fit MobileNetV2 1.0.
+
+    """
+    if not path.is_dir():
+        network = pretrained_mobilenet(path)
+        return Start(path.name, RetrievalEncoder(network), Preprocessing(), has_projection=False)
+    manifest = read_manifest(path)
+    manifest.verified_files(path)
+    encoder = RetrievalEncoder(MobileNetV2(), manifest.dimension)
+    _fill(encoder, path / MODEL_FILE)
+    preprocessing = Preprocessing.from_file(path / PREPROCESSOR_FILE)
+    return Start(manifest.name, encoder, preprocessing, has_projection=True)
 
 
 def pretrained_mobilenet(path: Path) -> MobileNetV2:
@@ -163,10 +256,19 @@ def pretrained_mobilenet(path: Path) -> MobileNetV2:
         If a convolution of the file does not fit the network.
 
     """
-    graph = onnx.load(str(path)).graph
+    network = MobileNetV2()
+    _fill(network, path)
+    return network
+
+
+def _fill(network: nn.Module, path: Path) -> None:
+    """Copy the first convolutions of an ONNX file into those of a network."""
+    try:
+        graph = onnx.load(str(path)).graph
+    except (OSError, DecodeError):
+        raise ValueError(f"{path.name} cannot be read as an ONNX file") from None
     values = {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer}
     nodes = [node for node in graph.node if node.op_type == "Conv"]
-    network = MobileNetV2()
     convolutions = [part for part in network.modules() if isinstance(part, nn.Conv2d)]
     if len(nodes) < len(convolutions):
         raise ValueError("the ONNX file has too few convolutions for MobileNetV2 1.0")
@@ -177,4 +279,3 @@ def pretrained_mobilenet(path: Path) -> MobileNetV2:
                 raise ValueError(f"convolution {node.name or node.output[0]} does not fit")
             convolution.weight.copy_(weight)
             convolution.bias.copy_(bias)
-    return network

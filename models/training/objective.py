@@ -2,63 +2,54 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import torch
-from torch import nn
 from torch.nn import functional
 
 from models.training.losses import label_overlap, supervised_contrastive
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from models.training.heads import FindingHeads
     from models.training.labels import LabelSpace
+    from models.training.recipe import Recipe
+    from models.training.rows import Row
 
-# Logits of unit vectors need room; fixed, so that it cannot replace learning.
-_LOGIT_SCALE = 10.0
+# A rare label weighs at most so much more (and a frequent one so much less) than the others.
+_MAXIMUM_WEIGHT = 10.0
 
 
-class Objective(nn.Module):
+@dataclass(frozen=True, slots=True, eq=False)
+class Objective:
     """Contrast by shared labels, plus one linear classifier per source that has labels.
 
-    Every batch comes from one source: what sets sources apart is never rewarded.
+    Every batch comes from one source: what sets sources apart is never rewarded. Where the labels
+    of a source exclude each other the classification is a cross-entropy, else one binary
+    cross-entropy per label.
 
-    Parameters
+    Attributes
     ----------
-    spaces
-        Source to label space.
-    dimension
-        Length of the embedding.
-    temperature
-        Of the contrastive loss.
-    head_weight
-        Of the classification loss against the contrastive one.
+    heads
+        The classifiers.
+    recipe
+        Gives temperature, weights and label smoothing.
+    label_weights
+        Source to the weight ``(m,)`` of each label; absent where all weigh the same.
 
     """
 
-    def __init__(
-        self,
-        spaces: dict[str, LabelSpace],
-        dimension: int,
-        *,
-        temperature: float,
-        head_weight: float,
-    ) -> None:
-        super().__init__()
-        self.heads = nn.ModuleDict(
-            {
-                space.source: nn.Linear(dimension, len(space.labels))
-                for space in spaces.values()
-                if space.labels
-            }
-        )
-        self.temperature = temperature
-        self.head_weight = head_weight
+    heads: FindingHeads
+    recipe: Recipe
+    label_weights: Mapping[str, torch.Tensor] = field(default_factory=dict)
 
     def n_views(self, source: str) -> int:
         """Two views of each picture where there is no label to pull pictures together, else one."""
         return 1 if source in self.heads else 2
 
-    def forward(self, source: str, embeddings: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    def loss(self, source: str, embeddings: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
         """Return the loss of ``n_views`` stacked views of each picture.
 
         Parameters
@@ -80,9 +71,57 @@ class Objective(nn.Module):
         stacked = labels.repeat(n_views, 1)
         same_picture = torch.eye(labels.shape[0]).repeat(n_views, n_views)
         attraction = torch.maximum(label_overlap(stacked), same_picture)
-        contrast = supervised_contrastive(embeddings, attraction, temperature=self.temperature)
+        contrast = supervised_contrastive(
+            embeddings, attraction, temperature=self.recipe.temperature
+        )
         if source not in self.heads:
             return contrast
-        logits = self.heads[source](embeddings * _LOGIT_SCALE)
-        classification = functional.binary_cross_entropy_with_logits(logits, stacked)
-        return contrast + self.head_weight * classification
+        classification = self._classification(source, embeddings, stacked)
+        return self.recipe.contrast_weight * contrast + self.recipe.head_weight * classification
+
+    def _classification(
+        self, source: str, embeddings: torch.Tensor, labels: torch.Tensor
+    ) -> torch.Tensor:
+        """Return the classification loss of one source."""
+        logits = self.heads.of_source(source, embeddings)
+        weights = self.label_weights.get(source)
+        smoothing = self.recipe.label_smoothing
+        if self.heads.spaces[self.heads.number_of[source]].is_exclusive:
+            return functional.cross_entropy(
+                logits, labels.argmax(dim=1), weight=weights, label_smoothing=smoothing
+            )
+        smoothed = labels * (1.0 - smoothing) + 0.5 * smoothing
+        return functional.binary_cross_entropy_with_logits(logits, smoothed, pos_weight=weights)
+
+
+def label_weights(
+    spaces: Mapping[str, LabelSpace], rows: Sequence[Row]
+) -> dict[str, torch.Tensor]:
+    """Weigh each label by its rarity among the training rows of its source.
+
+    Parameters
+    ----------
+    spaces
+        Source to label space.
+    rows
+        The training side.
+
+    Returns
+    -------
+    dict
+        Source to ``(m,)``: for labels that exclude each other, the mean count by the label's count;
+        else pictures without by pictures with the label; within a factor of 10 of 1.
+
+    """
+    weights = {}
+    for source, space in spaces.items():
+        if not space.labels:
+            continue
+        indicator = space.indicator([row for row in rows if row.source == source])
+        n_with = torch.from_numpy(indicator.sum(axis=0)).clamp(min=1.0)
+        if space.is_exclusive:
+            ratio = n_with.mean() / n_with
+        else:
+            ratio = (len(indicator) - n_with) / n_with
+        weights[source] = ratio.clamp(1.0 / _MAXIMUM_WEIGHT, _MAXIMUM_WEIGHT)
+    return weights

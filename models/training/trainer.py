@@ -1,121 +1,67 @@
-"""Two steps: fit the projection on frozen features, then fine-tune the late layers with it.
+"""Trains an encoder: a warm-up without labels, the projection, then the fine-tune with it.
 
-Both read stored activations of augmented views: the layers that keep their weights, which take most
-of the time, run once per view and not once per epoch.
+The fine-tune reads either views that are augmented afresh in each pass and go through the whole
+network, or stored activations of augmented views: the layers that keep their weights, which take
+most of the time, then run once per view and not once per epoch.
 """
 
 from __future__ import annotations
 
+import dataclasses
+import hashlib
+import json
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from models.training.augmentation import AugmentationRule
-from models.training.features import augmented_activations
-from models.training.labels import LabelSpace
-from models.training.objective import Objective
-from models.training.rows import Row
+from models.training.batches import BatchPlan, TrainingSet
+from models.training.checkpoints import Checkpoint, CheckpointError
+from models.training.heads import FindingHeads
+from models.training.losses import supervised_contrastive
+from models.training.normalisation import fold_batch_norm, insert_batch_norm
+from models.training.objective import Objective, label_weights
+from models.training.phase import Phase, seeded
+from models.training.recipe import Recipe
+from models.training.views import FreshViews, StoredViews, Views
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
+    from pathlib import Path
 
     from models.preprocessing import Preprocessing
     from models.training.mobilenet import RetrievalEncoder
 
-_WARM_UP_SHARE = 0.05
-_LOWEST_RATE = 0.01
+    AfterEpoch = Callable[[int, float, RetrievalEncoder], float | None]
+
+__all__ = ["Recipe", "TrainingSet", "train"]
+
+_WARM_UP = "warm-up"
+_FINE_TUNE = "fine-tune"
+# Pictures whose statistics a batch normalisation starts from, and how many at a time.
+_N_NORMALISATION_PICTURES = 256
+_NORMALISATION_BATCH = 32
 
 
-@dataclass(frozen=True, slots=True)
-class Recipe:
-    """Everything that a training run can be told.
-
-    Attributes
-    ----------
-    n_epochs
-        Passes of the fine-tune over the training pictures.
-    n_projection_epochs
-        Passes of the first step.
-    n_stored_views
-        Augmented views per picture, of which each pass draws one.
-    seed
-        Of batches, augmentation and heads.
-    batch_size
-        Pictures per batch.
-    n_frozen_blocks
-        Blocks from the input on that keep their ImageNet weights.
-    projection_rate
-        Learning rate of the first step.
-    backbone_rate, head_rate
-        Highest learning rates of the fine-tune, of the network and of projection and heads.
-    weight_decay
-        Of AdamW.
-    temperature, head_weight
-        Of the objective.
-    averaging
-        Decay per step of the running average of weights, which is what is kept.
-
-    """
-
-    n_epochs: int = 10
-    n_projection_epochs: int = 30
-    n_stored_views: int = 4
-    seed: int = 0
-    batch_size: int = 32
-    n_frozen_blocks: int = 11
-    projection_rate: float = 1e-3
-    backbone_rate: float = 1e-4
-    head_rate: float = 3e-4
-    weight_decay: float = 1e-2
-    temperature: float = 0.2
-    head_weight: float = 1.0
-    averaging: float = 0.98
-    augmentation: AugmentationRule = field(default_factory=AugmentationRule)
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class TrainingSet:
-    """The training side, in memory.
-
-    Attributes
-    ----------
-    rows
-        The pictures, in the order of `squares`.
-    squares
-        Shape ``(n, size, size)``, uint8, preprocessed but for normalisation.
-    spaces
-        Source to label space.
-
-    """
-
-    rows: Sequence[Row]
-    squares: NDArray[np.uint8]
-    spaces: dict[str, LabelSpace]
-
-    def labels(self, batch: NDArray[np.intp]) -> torch.Tensor:
-        """Return the labels of rows of one source, ``(n, m)``."""
-        rows = [self.rows[index] for index in batch.tolist()]
-        return torch.from_numpy(self.spaces[rows[0].source].indicator(rows))
-
-
-def train(
+def train(  # noqa: PLR0913  # the sixth is optional
     encoder: RetrievalEncoder,
     training_set: TrainingSet,
     preprocessing: Preprocessing,
     recipe: Recipe,
-    after_epoch: Callable[[int, float, RetrievalEncoder], None],
+    after_epoch: AfterEpoch,
+    checkpoint: Path | None = None,
 ) -> RetrievalEncoder:
-    """Train an encoder in place and return the average of its late weights.
+    """Train an encoder in place and return the weights that are kept.
+
+    The same arguments, number of threads and library versions give the same weights on the CPU,
+    whether or not the run was stopped in between.
 
     Parameters
     ----------
     encoder
-        Starts from ImageNet weights.
+        With the weights to start from.
     training_set
         The training side only.
     preprocessing
@@ -123,25 +69,37 @@ def train(
     recipe
         How.
     after_epoch
-        Called with epoch, mean loss and the averaged encoder, for reports and checkpoints; epoch 0
-        is the end of the first step.
+        Called with epoch, mean loss and the encoder that would be kept now, for reports; epoch 0 is
+        the end of the first step, negative ones are the self-supervised warm-up. What it returns is
+        the value on the validation side (higher is better) that patience looks at, or None.
+    checkpoint
+        An npz file that is written after each epoch; where it exists already, the run goes on from
+        it. None keeps nothing.
 
     Returns
     -------
     RetrievalEncoder
-        The running average of the weights, in evaluation mode.
+        In evaluation mode, with `finding_heads`.
+
+    Raises
+    ------
+    CheckpointError
+        If the checkpoint is damaged or belongs to other arguments.
 
     """
+    torch.manual_seed(recipe.seed)
+    encoder.to(memory_format=torch.channels_last).eval()
+    encoder.finding_heads = FindingHeads(training_set.spaces, encoder.projection.out_channels)
     run = _Run(encoder, training_set, preprocessing, recipe)
-    run.store_views()
-    after_epoch(0, run.fit_projection(), encoder)
-    averaged = run.fine_tune(after_epoch)
-    averaged.eval()
-    return averaged
+    kept = run.through(after_epoch, checkpoint)
+    fold_batch_norm(kept)
+    kept.test_zooms = recipe.test_zooms
+    kept.eval()
+    return kept
 
 
 class _Run:
-    """One training run: what both of its steps share."""
+    """One training run: what its steps share."""
 
     def __init__(
         self,
@@ -150,151 +108,195 @@ class _Run:
         preprocessing: Preprocessing,
         recipe: Recipe,
     ) -> None:
-        torch.manual_seed(recipe.seed)
-        self.generator = torch.Generator().manual_seed(recipe.seed)
         self.encoder = encoder
         self.training_set = training_set
         self.preprocessing = preprocessing
         self.recipe = recipe
+        self.plan = BatchPlan(training_set, recipe)
+        weights = {}
+        if recipe.balance == "loss":
+            weights = label_weights(training_set.spaces, training_set.rows)
+        self.objective = Objective(encoder.finding_heads, recipe, weights)
         self.frozen = encoder.network.blocks[: recipe.n_frozen_blocks]
-        self.late = encoder.network.blocks[recipe.n_frozen_blocks :]
-        self.stored = torch.empty(0)
-        self.objective = Objective(
-            training_set.spaces,
-            encoder.projection.out_channels,
-            temperature=recipe.temperature,
-            head_weight=recipe.head_weight,
-        )
-
-    def store_views(self) -> None:
-        """Augment every picture several times and run the frozen blocks on each view."""
-        views = [
-            augmented_activations(
-                self.frozen,
-                self.training_set.squares,
-                self.preprocessing,
-                self.recipe.augmentation,
-                self.generator,
-            )
-            for _ in range(self.recipe.n_stored_views)
-        ]
-        self.stored = torch.from_numpy(np.stack(views, axis=1))
-
-    def fit_projection(self) -> float:
-        """Fit projection and heads on features of the untouched network; return the last loss."""
-        with torch.no_grad():
-            parts = [self.late(_floats(part.flatten(0, 1))) for part in self.stored.split(16)]
-            pooled = torch.cat([part.mean(dim=(2, 3)) for part in parts])
-        _start_on_principal_axes(self.encoder, pooled.numpy())
-        features = pooled.reshape(*self.stored.shape[:2], -1, 1, 1)
-        parameters = [*self.encoder.projection.parameters(), *self.objective.parameters()]
-        optimizer = torch.optim.AdamW(
-            parameters, lr=self.recipe.projection_rate, weight_decay=self.recipe.weight_decay
-        )
-
-        def drawn(batch: NDArray[np.intp]) -> torch.Tensor:
-            return self.encoder.projected(self._views_of(features, batch))[0]
-
-        loss = math.nan
-        for _ in range(self.recipe.n_projection_epochs):
-            loss = self._epoch(drawn, optimizer, lambda: None)
-        return loss
-
-    def fine_tune(
-        self, after_epoch: Callable[[int, float, RetrievalEncoder], None]
-    ) -> RetrievalEncoder:
-        """Train late layers, projection and heads; return the running average."""
-        recipe = self.recipe
         self.frozen.requires_grad_(requires_grad=False)
-        optimizer = self._optimizer()
-        n_steps = recipe.n_epochs * sum(1 for _ in self._batches())
-        schedule = torch.optim.lr_scheduler.LambdaLR(
-            optimizer, lambda step: _rate_at(step / max(1, n_steps))
+        self.late = encoder.network.blocks[recipe.n_frozen_blocks :]
+        self.views = self._views()
+        self._prepare_normalisation()
+
+    def through(self, after_epoch: AfterEpoch, checkpoint: Path | None) -> RetrievalEncoder:
+        """Do every step that the checkpoint does not hold yet."""
+        identity = self._identity() if checkpoint is not None else ""
+        reached = Checkpoint.read(checkpoint) if checkpoint is not None else None
+        if reached is not None and reached.facts.get("identity") != identity:
+            raise CheckpointError("the checkpoint belongs to other pictures or another recipe")
+
+        def save(state: Checkpoint) -> None:
+            if checkpoint is not None:
+                state.facts["identity"] = identity
+                state.write(checkpoint)
+
+        if reached is None or reached.facts["phase"] != _FINE_TUNE:
+            self._warm_up(after_epoch, reached, save)
+            after_epoch(0, self._fit_projection(), self.encoder.eval())
+            reached = None
+        fine_tune = Phase(
+            _FINE_TUNE,
+            self.encoder,
+            self._groups(),
+            self.recipe.n_epochs,
+            plan=self.plan,
+            recipe=self.recipe,
         )
-        average = torch.optim.swa_utils.AveragedModel(
-            self.encoder, multi_avg_fn=torch.optim.swa_utils.get_ema_multi_avg_fn(recipe.averaging)
-        )
-        averaged: RetrievalEncoder = average.module
+        if reached is None:
+            save(fine_tune.checkpoint())
+        else:
+            fine_tune.resume(reached)
+        self.late.train(self.recipe.normalisation == "batch")
+        fine_tune.run(self._loss, after_epoch, save)
+        kept: RetrievalEncoder = fine_tune.kept.final()
+        return kept
 
-        def drawn(batch: NDArray[np.intp]) -> torch.Tensor:
-            views = _floats(self._views_of(self.stored, batch))
-            return self.encoder.projected(self.late(views))[0]
-
-        def after_step() -> None:
-            schedule.step()
-            average.update_parameters(self.encoder)
-
-        for epoch in range(1, recipe.n_epochs + 1):
-            after_epoch(epoch, self._epoch(drawn, optimizer, after_step), averaged)
-        return averaged
-
-    def _views_of(self, stored: torch.Tensor, batch: NDArray[np.intp]) -> torch.Tensor:
-        """Draw one stored view ``(n, views, ...)`` of each picture of a batch."""
-        chosen = torch.randint(stored.shape[1], (len(batch),), generator=self.generator)
-        return stored[torch.from_numpy(batch), chosen]
-
-    def _epoch(
+    def _warm_up(
         self,
-        drawn: Callable[[NDArray[np.intp]], torch.Tensor],
-        optimizer: torch.optim.Optimizer,
-        after_step: Callable[[], None],
-    ) -> float:
-        """Go once over all batches; return the mean loss."""
-        losses = []
-        for source, batch in self._batches():
-            views = [drawn(batch) for _ in range(self.objective.n_views(source))]
-            loss = self.objective(source, torch.cat(views), self.training_set.labels(batch))
-            optimizer.zero_grad(set_to_none=True)
-            loss.backward()
-            optimizer.step()
-            after_step()
-            losses.append(float(loss.detach()))
-        return float(np.mean(losses))
+        after_epoch: AfterEpoch,
+        reached: Checkpoint | None,
+        save: Callable[[Checkpoint], None],
+    ) -> None:
+        """Train on pairs of views of the same picture; labels are not looked at."""
+        n_epochs = self.recipe.n_self_supervised_epochs
+        if not n_epochs:
+            return
+        recipe = dataclasses.replace(self.recipe, patience=0, n_averaged_epochs=0)
+        if not recipe.keeps_projection:
+            self._start_projection(self.views.pooled(self.late, seeded(recipe.seed, "axes")))
+        phase = Phase(
+            _WARM_UP, self.encoder, self._groups(), n_epochs, plan=self.plan, recipe=recipe
+        )
+        if reached is not None:
+            phase.resume(reached)
+        self.late.train(self.recipe.normalisation == "batch")
+        phase.run(
+            self._unlabelled_loss,
+            lambda epoch, loss, kept: after_epoch(epoch - n_epochs - 1, loss, kept),
+            save,
+        )
+        self.encoder.load_state_dict(phase.kept.final().state_dict())
 
-    def _optimizer(self) -> torch.optim.AdamW:
-        """Give the network a slower rate than projection and heads."""
-        network = [p for p in self.encoder.network.parameters() if p.requires_grad]
-        rest = [*self.encoder.projection.parameters(), *self.objective.parameters()]
-        return torch.optim.AdamW(
-            [
-                {"params": network, "lr": self.recipe.backbone_rate},
-                {"params": rest, "lr": self.recipe.head_rate},
-            ],
+    def _fit_projection(self) -> float:
+        """Fit projection and heads on features of the network as it is; return the last loss."""
+        generator = seeded(self.recipe.seed, "projection")
+        pooled = self.views.pooled(self.late.eval(), generator)
+        if not self.recipe.keeps_projection:
+            self._start_projection(pooled)
+        optimizer = torch.optim.AdamW(
+            [*self.encoder.projection.parameters(), *self.objective.heads.parameters()],
+            lr=self.recipe.projection_rate,
             weight_decay=self.recipe.weight_decay,
         )
+        loss = math.nan
+        for _ in range(self.recipe.n_projection_epochs):
+            losses = []
+            for source, batch in self.plan.draw(generator):
+                n_rows = len(batch) * self.objective.n_views(source)
+                chosen = torch.randint(pooled.shape[1], (n_rows,), generator=generator)
+                rows = torch.from_numpy(batch).repeat(self.objective.n_views(source))
+                features = pooled[rows, chosen][:, :, None, None]
+                value = self._objective_of(source, batch, features)
+                optimizer.zero_grad(set_to_none=True)
+                value.backward()
+                optimizer.step()
+                losses.append(float(value.detach()))
+            loss = float(np.mean(losses))
+        return loss
 
-    def _batches(self) -> Iterator[tuple[str, NDArray[np.intp]]]:
-        """Yield source and row indices: one source per batch, sources mixed, sizes even."""
-        batches = []
-        for source in sorted(self.training_set.spaces):
-            members = np.array(
-                [i for i, row in enumerate(self.training_set.rows) if row.source == source]
-            )
-            order = torch.randperm(len(members), generator=self.generator).numpy()
-            n_parts = max(1, round(len(members) / self.recipe.batch_size))
-            batches += [(source, part) for part in np.array_split(members[order], n_parts)]
-        for number in torch.randperm(len(batches), generator=self.generator).tolist():
-            yield batches[number]
+    def _loss(
+        self, source: str, batch: NDArray[np.intp], generator: torch.Generator
+    ) -> torch.Tensor:
+        """Return the loss of a batch with its labels."""
+        features = self._features(batch, self.objective.n_views(source), generator)
+        return self._objective_of(source, batch, features)
 
+    def _objective_of(
+        self, source: str, batch: NDArray[np.intp], features: torch.Tensor
+    ) -> torch.Tensor:
+        """Return the loss of the features of stacked views."""
+        embeddings = self.encoder.projected(features)[0]
+        return self.objective.loss(source, embeddings, self.training_set.labels(batch))
 
-def _floats(half: torch.Tensor) -> torch.Tensor:
-    """Return stored activations as the layers take them."""
-    return half.float().contiguous(memory_format=torch.channels_last)
+    def _unlabelled_loss(
+        self, source: str, batch: NDArray[np.intp], generator: torch.Generator
+    ) -> torch.Tensor:
+        """Return the contrast of two views of each picture against the others of its source."""
+        del source
+        embeddings = self.encoder.projected(self._features(batch, 2, generator))[0]
+        same_picture = torch.eye(len(batch)).repeat(2, 2)
+        return supervised_contrastive(
+            embeddings, same_picture, temperature=self.recipe.temperature
+        )
 
+    def _features(
+        self, batch: NDArray[np.intp], n_views: int, generator: torch.Generator
+    ) -> torch.Tensor:
+        """Return the last feature maps of stacked views of a batch."""
+        drawn = torch.cat([self.views.draw(batch, generator) for _ in range(n_views)])
+        is_short = self.recipe.precision == "bfloat16"
+        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=is_short):
+            features: torch.Tensor = self.late(drawn)
+        return features.float()
 
-def _start_on_principal_axes(encoder: RetrievalEncoder, features: NDArray[np.float32]) -> None:
-    """Set the projection to the centred principal axes of features ``(n, n_features)``."""
-    centre = features.mean(axis=0)
-    _, _, axes = np.linalg.svd(features - centre, full_matrices=False)
-    weight = np.zeros(encoder.projection.weight.shape[:2], dtype=np.float32)
-    n_axes = min(len(axes), len(weight))
-    weight[:n_axes] = axes[:n_axes]
-    with torch.no_grad():
-        encoder.projection.weight.copy_(torch.from_numpy(weight)[:, :, None, None])
-        encoder.projection.bias.copy_(torch.from_numpy(-weight @ centre))
+    def _groups(self) -> list[dict[str, Any]]:
+        """Give the network a slower rate than projection and heads."""
+        network = [p for p in self.encoder.network.parameters() if p.requires_grad]
+        rest = [*self.encoder.projection.parameters(), *self.objective.heads.parameters()]
+        groups = [
+            {"params": network, "lr": self.recipe.backbone_rate},
+            {"params": rest, "lr": self.recipe.head_rate},
+        ]
+        return [group for group in groups if group["params"]]
 
+    def _views(self) -> Views:
+        """Return fresh views, or store some."""
+        parts = (self.frozen, self.training_set, self.preprocessing, self.recipe)
+        if not self.recipe.n_stored_views:
+            return FreshViews(*parts)
+        return StoredViews(*parts, seeded(self.recipe.seed, "views"))
 
-def _rate_at(progress: float) -> float:
-    """Rise over the first twentieth, then fall along a cosine to a hundredth."""
-    rising = min(1.0, progress / _WARM_UP_SHARE + _LOWEST_RATE)
-    return max(_LOWEST_RATE, rising * 0.5 * (1.0 + math.cos(math.pi * progress)))
+    def _prepare_normalisation(self) -> None:
+        """Put batch normalisation into the trained layers where the recipe asks for it."""
+        if self.recipe.normalisation == "folded":
+            return
+        generator = seeded(self.recipe.seed, "normalisation")
+        order = torch.randperm(len(self.training_set.rows), generator=generator).numpy()
+        chosen = order[:_N_NORMALISATION_PICTURES]
+        insert_batch_norm(
+            self.late,
+            (
+                self.views.draw(part, generator)
+                for part in np.array_split(chosen, max(1, len(chosen) // _NORMALISATION_BATCH))
+            ),
+        )
+
+    def _start_projection(self, pooled: torch.Tensor) -> None:
+        """Set the projection to the centred principal axes of features ``(n, views, c)``."""
+        features = pooled.flatten(0, 1).numpy()
+        projection = self.encoder.projection
+        centre = features.mean(axis=0)
+        _, _, axes = np.linalg.svd(features - centre, full_matrices=False)
+        weight = np.zeros(projection.weight.shape[:2], dtype=np.float32)
+        n_axes = min(len(axes), len(weight))
+        weight[:n_axes] = axes[:n_axes]
+        with torch.no_grad():
+            projection.weight.copy_(torch.from_numpy(weight)[:, :, None, None])
+            projection.bias.copy_(torch.from_numpy(-weight @ centre))
+
+    def _identity(self) -> str:
+        """Return a hash of everything that decides what this run computes."""
+        digest = hashlib.sha256()
+        digest.update(json.dumps(self.recipe.to_json(), sort_keys=True).encode())
+        digest.update(self.preprocessing.hash.encode())
+        digest.update(np.ascontiguousarray(self.training_set.squares).tobytes())
+        for row in self.training_set.rows:
+            digest.update(f"{row.name} {sorted(row.labels)}".encode())
+        for tensor in self.encoder.state_dict().values():
+            digest.update(tensor.numpy().tobytes())
+        return digest.hexdigest()
