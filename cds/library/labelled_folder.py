@@ -53,7 +53,7 @@ def read_labelled_folder(folder: Path, reading: FolderReading) -> Iterator[Sourc
         INVALID_REQUEST if the pattern is no regular expression with a group.
 
     """
-    pattern = _pattern(reading.patient_pattern)
+    pattern = compiled_pattern(reading.patient_pattern)
     for file in picture_files(folder):
         name = file.relative_to(folder).as_posix()
         if file.parent == folder:
@@ -90,7 +90,15 @@ def _findings(label: str) -> tuple[Finding, ...]:
     )
 
 
-def _pattern(text: str | None) -> re.Pattern[str] | None:
+def compiled_pattern(text: str | None) -> re.Pattern[str] | None:
+    """Compile the pattern that finds the patient in a path.
+
+    Raises
+    ------
+    CdsError
+        INVALID_REQUEST if it is no regular expression with a group.
+
+    """
     if text is None:
         return None
     try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from typing import TYPE_CHECKING
 
 import torch
@@ -55,10 +56,11 @@ class KeptWeights:
 
     def judge(self, epoch: int, value: float | None) -> None:
         """Note the value of an epoch on the validation side; None and NaN are no value."""
-        if self._recipe.patience and value is not None and value == value:  # noqa: PLR0124  # NaN
-            if self._best_value is None or value > self._best_value:
-                self._best_value, self.best_epoch = value, epoch
-                self._best = {n: v.clone() for n, v in self.current.state_dict().items()}
+        if not self._recipe.patience or value is None or math.isnan(value):
+            return
+        if self._best_value is None or value > self._best_value:
+            self._best_value, self.best_epoch = value, epoch
+            self._best = {n: v.clone() for n, v in self.current.state_dict().items()}
 
     def is_stale(self, epoch: int) -> bool:
         """Tell whether the patience is used up."""
@@ -94,7 +96,9 @@ def _move(target: nn.Module, towards: nn.Module, share: float) -> None:
     with torch.no_grad():
         pairs = list(zip(target.state_dict().values(), towards.state_dict().values(), strict=True))
         floats = [(mine, other) for mine, other in pairs if mine.is_floating_point()]
-        torch._foreach_lerp_([mine for mine, _ in floats], [other for _, other in floats], share)  # noqa: SLF001  # as torch's own averaging does
+        torch._foreach_lerp_(
+            [mine for mine, _ in floats], [other for _, other in floats], share
+        )  # as torch's own averaging does
         for mine, other in pairs:
             if not mine.is_floating_point():
                 mine.copy_(other)

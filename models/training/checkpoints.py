@@ -75,7 +75,7 @@ class Checkpoint:
         beside = path.with_suffix(".part")
         content = np.frombuffer(json.dumps(self.facts).encode(), dtype=np.uint8)
         with beside.open("wb") as file:
-            np.savez(file, **{_FACTS: content}, **self.arrays)
+            np.savez(file, **{_FACTS: content, **self.arrays})  # type: ignore[arg-type]  # names are free
             file.flush()
             os.fsync(file.fileno())
         beside.replace(path)

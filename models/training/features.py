@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from models.training.augmentation import AugmentationRule, augmented
 from models.training.rows import UINT8_MAX
@@ -14,6 +13,7 @@ from models.training.rows import UINT8_MAX
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from numpy.typing import NDArray
     from torch import nn
 
     from models.preprocessing import Preprocessing

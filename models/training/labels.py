@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from numpy.typing import NDArray
 
     from models.training.rows import Row
 
@@ -102,7 +103,8 @@ def measured_classes(rows: Sequence[Row]) -> dict[str, tuple[str, ...]]:
         counts = Counter(label for row in members for label in row.labels)
         classes: list[str] = []
         for label in sorted(space.labels, key=lambda name: (-counts[name], name)):
-            if not any(label in row.labels and not row.labels.isdisjoint(classes) for row in members):
+            having = [row for row in members if label in row.labels]
+            if all(row.labels.isdisjoint(classes) for row in having):
                 classes.append(label)
         if len(classes) == 1:
             classes.append(WITHOUT + classes[0])

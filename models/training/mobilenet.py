@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING
 
 import onnx
 import torch
-from google.protobuf.message import DecodeError
 from onnx import numpy_helper
 from torch import nn
 from torch.nn import functional
 
 from models.manifest import MODEL_FILE, PREPROCESSOR_FILE, read_manifest
 from models.preprocessing import Preprocessing
+from models.runtime import open_session
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -40,8 +40,8 @@ _STEM_CHANNELS = 32
 class ConvClip(nn.Module):
     """A convolution (its batch normalisation folded in) and, but for linear ones, ReLU6.
 
-    Stride 2 pads at the bottom and the right only, as the ImageNet weights were trained. `norm` does
-    nothing unless `models.training.normalisation` puts a batch normalisation back.
+    Stride 2 pads at the bottom and the right only, as the ImageNet weights were trained. `norm`
+    does nothing unless `models.training.normalisation` puts a batch normalisation back.
     """
 
     def __init__(
@@ -56,8 +56,11 @@ class ConvClip(nn.Module):
     ) -> None:
         super().__init__()
         margin = kernel_size // 2
-        self.pads = (0, margin, 0, margin) if stride > 1 else (margin,) * 4
-        self.conv = nn.Conv2d(n_in, n_out, kernel_size, stride=stride, groups=groups)
+        self.pads = (0, margin, 0, margin) if stride > 1 else (0, 0, 0, 0)
+        padding = 0 if stride > 1 else margin
+        self.conv = nn.Conv2d(
+            n_in, n_out, kernel_size, stride=stride, padding=padding, groups=groups
+        )
         self.norm: nn.Module = nn.Identity()
         self.is_linear = is_linear
 
@@ -65,7 +68,7 @@ class ConvClip(nn.Module):
         """Map ``(n, n_in, h, w)`` to ``(n, n_out, h / stride, w / stride)``."""
         padded = functional.pad(images, self.pads) if any(self.pads) else images
         convolved: torch.Tensor = self.norm(self.conv(padded))
-        return convolved if self.is_linear else functional.relu6(convolved)
+        return convolved if self.is_linear else functional.relu6(convolved, inplace=True)
 
 
 class InvertedResidual(nn.Module):
@@ -220,7 +223,8 @@ def start_from(path: Path) -> Start:
     Raises
     ------
     CdsError
-        MODEL_UNAVAILABLE if a folder is incomplete or differs from its manifest.
+        MODEL_UNAVAILABLE if a folder is incomplete or differs from its manifest, or a file is no
+        ONNX graph.
     ValueError
         If the weights do not fit MobileNetV2 1.0.
 
@@ -264,9 +268,11 @@ def pretrained_mobilenet(path: Path) -> MobileNetV2:
 def _fill(network: nn.Module, path: Path) -> None:
     """Copy the first convolutions of an ONNX file into those of a network."""
     try:
-        graph = onnx.load(str(path)).graph
-    except (OSError, DecodeError):
-        raise ValueError(f"{path.name} cannot be read as an ONNX file") from None
+        content = path.read_bytes()
+    except OSError:
+        raise ValueError(f"{path.name} cannot be read") from None
+    open_session(content)
+    graph = onnx.load_model_from_string(content).graph
     values = {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer}
     nodes = [node for node in graph.node if node.op_type == "Conv"]
     convolutions = [part for part in network.modules() if isinstance(part, nn.Conv2d)]

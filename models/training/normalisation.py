@@ -1,8 +1,8 @@
 """Puts batch normalisation back into a network whose weights come with it folded in.
 
 Folded in, each convolution has a bias and its outputs are not normalised: the statistics of the
-ImageNet pictures stay in force. That is the usual advice for small data; the two other ways are here
-so that they can be measured against it.
+ImageNet pictures stay in force. That is the usual advice for small data; the two other ways are
+here so that they can be measured against it.
 """
 
 from __future__ import annotations

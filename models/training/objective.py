@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import torch
 from torch.nn import functional
 
+from models.training.heads import FindingHeads
 from models.training.losses import label_overlap, supervised_contrastive
+from models.training.recipe import Recipe
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
-    from models.training.heads import FindingHeads
     from models.training.labels import LabelSpace
-    from models.training.recipe import Recipe
     from models.training.rows import Row
 
 # A rare label weighs at most so much more (and a frequent one so much less) than the others.
@@ -94,9 +95,7 @@ class Objective:
         return functional.binary_cross_entropy_with_logits(logits, smoothed, pos_weight=weights)
 
 
-def label_weights(
-    spaces: Mapping[str, LabelSpace], rows: Sequence[Row]
-) -> dict[str, torch.Tensor]:
+def label_weights(spaces: Mapping[str, LabelSpace], rows: Sequence[Row]) -> dict[str, torch.Tensor]:
     """Weigh each label by its rarity among the training rows of its source.
 
     Parameters
@@ -119,9 +118,6 @@ def label_weights(
             continue
         indicator = space.indicator([row for row in rows if row.source == source])
         n_with = torch.from_numpy(indicator.sum(axis=0)).clamp(min=1.0)
-        if space.is_exclusive:
-            ratio = n_with.mean() / n_with
-        else:
-            ratio = (len(indicator) - n_with) / n_with
+        ratio = n_with.mean() / n_with if space.is_exclusive else (len(indicator) - n_with) / n_with
         weights[source] = ratio.clamp(1.0 / _MAXIMUM_WEIGHT, _MAXIMUM_WEIGHT)
     return weights

@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from models.training.averaging import KeptWeights
 from models.training.checkpoints import Checkpoint
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
+
+    from numpy.typing import NDArray
 
     from models.training.batches import BatchPlan
     from models.training.mobilenet import RetrievalEncoder
@@ -51,7 +51,7 @@ class Phase:
 
     """
 
-    def __init__(  # noqa: PLR0913  # a phase is made in one place
+    def __init__(  # a phase is made in one place
         self,
         name: str,
         encoder: RetrievalEncoder,

@@ -152,15 +152,19 @@ class Recipe:
             if getattr(self, name) not in allowed:
                 raise RecipeError(f"{name} is one of {', '.join(allowed)}")
         _refuse_out_of_range(self)
-        if self.n_stored_views and (self.normalisation != "folded" or self.n_self_supervised_epochs):
+        if self.n_stored_views and (
+            self.normalisation != "folded" or self.n_self_supervised_epochs
+        ):
             raise RecipeError(
                 "stored views go with folded normalisation and without a self-supervised warm-up"
             )
         if self.patience and self.n_averaged_epochs:
-            raise RecipeError("patience keeps the best epoch, n_averaged_epochs the mean of the last")
+            raise RecipeError(
+                "patience keeps the best epoch, n_averaged_epochs the mean of the last"
+            )
 
     @classmethod
-    def full(cls, **changes: Any) -> Self:
+    def full(cls, **changes: Any) -> Self:  # noqa: ANN401  # fields of any type
         """Return the recipe of the full fine-tune: all layers, fresh augmentation in each pass."""
         return cls(**{"n_stored_views": 0, "n_frozen_blocks": 0, **changes})
 
@@ -220,7 +224,12 @@ def changes_from_toml(path: Path) -> dict[str, Any]:
 
 def _refuse_out_of_range(recipe: Recipe) -> None:
     """Raise for numbers that cannot be meant."""
-    whole = ("n_projection_epochs", "n_self_supervised_epochs", "n_stored_views", "patience")
+    whole: tuple[str, ...] = (
+        "n_projection_epochs",
+        "n_self_supervised_epochs",
+        "n_stored_views",
+        "patience",
+    )
     whole += ("n_epochs", "n_frozen_blocks", "n_averaged_epochs", "training_size_px")
     checks = [(name, getattr(recipe, name) >= 0) for name in whole]
     checks += [
@@ -235,7 +244,10 @@ def _refuse_out_of_range(recipe: Recipe) -> None:
         ("batch_size", recipe.batch_size >= 2),
         ("label_smoothing", 0.0 <= recipe.label_smoothing < 1.0),
         ("averaging", 0.0 <= recipe.averaging < 1.0),
-        ("test_zooms", bool(recipe.test_zooms) and all(1.0 <= z <= _MAXIMUM_ZOOM for z in recipe.test_zooms)),
+        (
+            "test_zooms",
+            bool(recipe.test_zooms) and all(1.0 <= z <= _MAXIMUM_ZOOM for z in recipe.test_zooms),
+        ),
         ("head_weight", recipe.contrast_weight + recipe.head_weight > 0.0),
     ]
     wrong = [name for name, is_right in checks if not is_right]

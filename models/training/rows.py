@@ -1,4 +1,4 @@
-"""The pictures that a shipped encoder may be trained on: only those with a permissive licence."""
+"""Pictures with patient and labels; and which a shipped encoder may be trained on."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from PIL import Image
+
+from models.manifest import TrainingRows
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -32,6 +34,7 @@ PERMISSIVE_LICENCES = {
     COHEN: ("CC BY", "CC BY 3.0", "CC BY 4.0"),
 }
 
+TABLE_FILE = "metadata.csv"
 UINT8_MAX = 255.0
 
 
@@ -53,6 +56,10 @@ class Row:
         As recorded with the picture.
     duplicate_group
         The source's own group of near-duplicates, where it names one.
+    side
+        ``train``, ``validation`` or ``test`` where the data states a split that is to be kept.
+    place
+        Path below the source's folder, where the file name alone is not unique.
 
     """
 
@@ -62,11 +69,13 @@ class Row:
     labels: frozenset[str]
     licence: str
     duplicate_group: str | None = None
+    side: str | None = None
+    place: str | None = None
 
     @property
     def name(self) -> str:
         """Source and file name: enough to find the picture."""
-        return f"{self.source}/{self.path.name}"
+        return f"{self.source}/{self.place or self.path.name}"
 
 
 def permissive_rows(data: Path) -> list[Row]:
@@ -99,6 +108,24 @@ def permissive_rows(data: Path) -> list[Row]:
     return sorted(rows, key=lambda row: row.name)
 
 
+def grey_pixels(row: Row) -> NDArray[np.float32]:
+    """Read a picture file of any form that Pillow knows, 8 bits deep.
+
+    Parameters
+    ----------
+    row
+        Of a file that is trusted to be a picture; else decode it as the product does.
+
+    Returns
+    -------
+    numpy.ndarray
+        Shape ``(rows, columns)``, float32 in [0, 1].
+
+    """
+    with Image.open(row.path) as picture:
+        return np.asarray(picture.convert("L"), dtype=np.float32) / np.float32(UINT8_MAX)
+
+
 def grey_squares(rows: Sequence[Row], preprocessing: Preprocessing) -> NDArray[np.uint8]:
     """Read and preprocess the pictures, up to but without normalisation.
 
@@ -118,15 +145,42 @@ def grey_squares(rows: Sequence[Row], preprocessing: Preprocessing) -> NDArray[n
     size = preprocessing.size_px
     squares = np.empty((len(rows), size, size), dtype=np.uint8)
     for index, row in enumerate(rows):
-        with Image.open(row.path) as picture:
-            pixels = np.asarray(picture.convert("L"), dtype=np.float32) / np.float32(UINT8_MAX)
-        squares[index] = np.rint(preprocessing.grey_square(pixels) * UINT8_MAX)
+        squares[index] = rounded(preprocessing.grey_square(grey_pixels(row)))
     return squares
+
+
+def rounded(square: NDArray[np.float32]) -> NDArray[np.uint8]:
+    """Store a preprocessed picture in [0, 1] in 8 bits."""
+    stored: NDArray[np.uint8] = np.rint(square * UINT8_MAX).astype(np.uint8)
+    return stored
+
+
+def counted(rows: Sequence[Row]) -> tuple[TrainingRows, ...]:
+    """Count pictures and patients per source and licence.
+
+    Parameters
+    ----------
+    rows
+        What was trained on.
+
+    Returns
+    -------
+    tuple of TrainingRows
+        Ordered by source, then licence.
+
+    """
+    members: dict[tuple[str, str], list[Row]] = {}
+    for row in rows:
+        members.setdefault((row.source, row.licence), []).append(row)
+    return tuple(
+        TrainingRows(source, len(group), len({row.patient for row in group}), licence)
+        for (source, licence), group in sorted(members.items())
+    )
 
 
 def _rows_of(folder: Path, source: str) -> list[Row]:
     """Read one source's table; a source that is not there gives no rows."""
-    table = folder / "metadata.csv"
+    table = folder / TABLE_FILE
     if not table.is_file():
         return []
     with table.open(newline="", encoding="utf-8") as lines:

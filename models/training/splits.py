@@ -142,6 +142,37 @@ def split_by_group(
     )
 
 
+SIDES = ("train", "validation", "test")
+
+
+def stated_split(rows: Sequence[Row]) -> Split | None:
+    """Return the split that the rows state.
+
+    Parameters
+    ----------
+    rows
+        The pictures.
+
+    Returns
+    -------
+    Split or None
+        None if no row states a side; not yet checked for leaks.
+
+    Raises
+    ------
+    ValueError
+        If only some rows state one.
+
+    """
+    if all(row.side is None for row in rows):
+        return None
+    silent = next((row for row in rows if row.side not in SIDES), None)
+    if silent is not None:
+        raise ValueError(f"{silent.name} states no side of the split, but others do")
+    sides = np.array([row.side for row in rows])
+    return Split(*(np.flatnonzero(sides == side) for side in SIDES))
+
+
 def refuse_leak(
     rows: Sequence[Row],
     sides: Sequence[NDArray[np.intp]],

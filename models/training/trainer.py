@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from models.training.batches import BatchPlan, TrainingSet
 from models.training.checkpoints import Checkpoint, CheckpointError
@@ -31,6 +30,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+    from numpy.typing import NDArray
+
     from models.preprocessing import Preprocessing
     from models.training.mobilenet import RetrievalEncoder
 
@@ -45,7 +46,7 @@ _N_NORMALISATION_PICTURES = 256
 _NORMALISATION_BATCH = 32
 
 
-def train(  # noqa: PLR0913  # the sixth is optional
+def train(  # the sixth is optional
     encoder: RetrievalEncoder,
     training_set: TrainingSet,
     preprocessing: Preprocessing,
@@ -90,7 +91,7 @@ def train(  # noqa: PLR0913  # the sixth is optional
     torch.manual_seed(recipe.seed)
     encoder.to(memory_format=torch.channels_last).eval()
     encoder.finding_heads = FindingHeads(training_set.spaces, encoder.projection.out_channels)
-    run = _Run(encoder, training_set, preprocessing, recipe)
+    run = _Run(encoder, encoder.finding_heads, training_set, preprocessing, recipe)
     kept = run.through(after_epoch, checkpoint)
     fold_batch_norm(kept)
     kept.test_zooms = recipe.test_zooms
@@ -104,6 +105,7 @@ class _Run:
     def __init__(
         self,
         encoder: RetrievalEncoder,
+        heads: FindingHeads,
         training_set: TrainingSet,
         preprocessing: Preprocessing,
         recipe: Recipe,
@@ -116,7 +118,7 @@ class _Run:
         weights = {}
         if recipe.balance == "loss":
             weights = label_weights(training_set.spaces, training_set.rows)
-        self.objective = Objective(encoder.finding_heads, recipe, weights)
+        self.objective = Objective(heads, recipe, weights)
         self.frozen = encoder.network.blocks[: recipe.n_frozen_blocks]
         self.frozen.requires_grad_(requires_grad=False)
         self.late = encoder.network.blocks[recipe.n_frozen_blocks :]
@@ -230,9 +232,7 @@ class _Run:
         del source
         embeddings = self.encoder.projected(self._features(batch, 2, generator))[0]
         same_picture = torch.eye(len(batch)).repeat(2, 2)
-        return supervised_contrastive(
-            embeddings, same_picture, temperature=self.recipe.temperature
-        )
+        return supervised_contrastive(embeddings, same_picture, temperature=self.recipe.temperature)
 
     def _features(
         self, batch: NDArray[np.intp], n_views: int, generator: torch.Generator

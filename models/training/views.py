@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from models.training.augmentation import augmented
 from models.training.features import augmented_activations, grey_batch, normalised
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
     from torch import nn
 
     from models.preprocessing import Preprocessing

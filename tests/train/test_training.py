@@ -20,11 +20,19 @@ from models.training.augmentation import AugmentationRule, augmented
 from models.training.comparison import WorseThanFrozenError, refuse_loser
 from models.training.export import PARITY_TOLERANCE, Provenance, export_encoder
 from models.training.features import embeddings_of, normalised
-from models.training.first_encoder import counted
 from models.training.labels import label_spaces
 from models.training.losses import label_overlap, supervised_contrastive
 from models.training.mobilenet import MobileNetV2, RetrievalEncoder, pretrained_mobilenet
-from models.training.rows import COHEN, HANNOVER, KERMANY, NIH, Row, grey_squares, permissive_rows
+from models.training.rows import (
+    COHEN,
+    HANNOVER,
+    KERMANY,
+    NIH,
+    Row,
+    counted,
+    grey_squares,
+    permissive_rows,
+)
 from models.training.trainer import Recipe, TrainingSet, train
 from tests.unit.models.radiographs import a_radiograph
 
