@@ -186,10 +186,10 @@ def _job(arguments: argparse.Namespace) -> TrainingJob:
     from models.training.job import TrainingJob
     from models.training.recipe import RecipeError
 
-    data = _rows(arguments)
+    data = rows_of(arguments)
     start: Path = arguments.start or shipped_encoder()
     try:
-        recipe = _recipe(arguments, keeps_projection=start.is_dir())
+        recipe = recipe_of(arguments, keeps_projection=start.is_dir())
     except RecipeError as error:
         raise CdsError(Reason.INVALID_REQUEST, f"The recipe cannot be used: {error}.") from None
     kept = ("library", "collection", "keep_split", "one_patient_per_picture", "patient_pattern")
@@ -210,7 +210,15 @@ def _job(arguments: argparse.Namespace) -> TrainingJob:
     )
 
 
-def _rows(arguments: argparse.Namespace) -> TrainingRows:
+def rows_of(arguments: argparse.Namespace) -> TrainingRows:
+    """List the pictures that the command line names.
+
+    Raises
+    ------
+    CdsError
+        INVALID_REQUEST unless exactly one of the three ways is given; what reading it raises.
+
+    """
     from cds.cli import training_rows
 
     given = [
@@ -239,7 +247,7 @@ def _rows(arguments: argparse.Namespace) -> TrainingRows:
     )
 
 
-def _recipe(arguments: argparse.Namespace, *, keeps_projection: bool) -> Recipe:
+def recipe_of(arguments: argparse.Namespace, *, keeps_projection: bool) -> Recipe:
     """Combine what is usual, the file, and the options, in this order."""
     from models.training.recipe import Recipe, changes_from_toml
 

@@ -172,7 +172,7 @@ def run_job(job: TrainingJob, reporter: Reporter) -> Outcome:
     try:
         return _Session(job, reporter).outcome()
     except _REFUSALS as error:
-        raise CdsError(Reason.INVALID_REQUEST, f"{_capital(str(error))}.") from error
+        raise CdsError(Reason.INVALID_REQUEST, f"The training stopped: {error}.") from error
 
 
 class _Session:
@@ -363,7 +363,3 @@ def _refuse_stale_folders(job: TrainingJob) -> None:
             Reason.INVALID_REQUEST,
             f"An interrupted run lies in {job.run_folder.name}: go on with --resume, or delete it.",
         )
-
-
-def _capital(text: str) -> str:
-    return text[:1].upper() + text[1:]
