@@ -24,7 +24,8 @@ def a_varied_radiograph(number: int, *, has_blob: bool) -> NDArray[np.float32]:
     pixels = np.clip(0.7 * pixels + np.asarray(image), 0.0, 0.8)
     if has_blob:
         pixels[70:100, 15:45] = 1.0
-    return pixels.astype(np.float32)
+    varied: NDArray[np.float32] = pixels.astype(np.float32)
+    return varied
 
 
 def a_labelled_folder(folder: Path, *, n_patients: int = 40, per_patient: int = 2) -> Path:

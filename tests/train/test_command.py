@@ -29,6 +29,7 @@ from models.training.comparison import WorseThanFrozenError
 from models.training.mobilenet import start_from
 from tests.train.pictures import BLOB, PLAIN, a_labelled_folder, a_varied_radiograph, save
 
+UNREADABLE = "The picture cannot be read: the file is damaged or incomplete."
 PATIENT = r"p(\d+)_"
 SHORT = ["--size-px", "64", "--epochs", "1", "--projection-epochs", "2", "--threads", "1"]
 
@@ -116,7 +117,7 @@ def test_record_when_finished_says_what_was_used_and_what_was_not(encoder: Path)
     assert {one["side"] for one in record["data"]["pictures"]} == {"train", "validation", "test"}
     assert {one["name"]: one["reason"] for one in record["data"]["left_out"]} == {
         f"site/{BLOB}/p03_twin.png": f"same pixels as site/{BLOB}/p03_7.png",
-        f"site/{PLAIN}/p05_broken.png": "The picture cannot be read: the file is damaged or incomplete.",
+        f"site/{PLAIN}/p05_broken.png": UNREADABLE,
         f"site/{PLAIN}/p06_blank.png": "The picture is blank: it has next to no contrast.",
         f"site/{PLAIN}/p07_small.png": "a side is shorter than 64 pixels",
     }
@@ -184,8 +185,8 @@ def test_worse_encoder_is_exported_only_when_allowed_and_its_card_says_so(
         raise WorseThanFrozenError("P@1 within site is below the frozen start")
 
     monkeypatch.setattr(training_job, "refuse_loser", worse)
-    words = [a_table(tmp_path / "site"), "--out", tmp_path / "out", "--keep-split", *SHORT]
-    words += ["--balance", "loss", "--freeze-blocks", "15"]
+    words = [str(a_table(tmp_path / "site")), "--out", str(tmp_path / "out"), "--keep-split"]
+    words += [*SHORT, "--balance", "loss", "--freeze-blocks", "15"]
 
     with pytest.raises(CdsError, match="nothing was exported, since P@1 within site"):
         command(*words)
