@@ -14,7 +14,7 @@ from cds.cli.progress import Steps
 from cds.domain.errors import CdsError, Reason
 
 if TYPE_CHECKING:
-    from cds.cli.training_rows import TrainingRows
+    from cds.cli.training_rows import ReadableRows
     from models.training.job import Outcome, TrainingJob
     from models.training.recipe import Recipe
 
@@ -210,7 +210,7 @@ def _job(arguments: argparse.Namespace) -> TrainingJob:
     )
 
 
-def rows_of(arguments: argparse.Namespace) -> TrainingRows:
+def rows_of(arguments: argparse.Namespace) -> ReadableRows:
     """List the pictures that the command line names.
 
     Raises
@@ -230,6 +230,7 @@ def rows_of(arguments: argparse.Namespace) -> TrainingRows:
         raise CdsError(
             Reason.INVALID_REQUEST, "Give one of: a folder, --library, --shared-permissive DATA."
         )
+    _refuse_stray_options(arguments)
     if arguments.library:
         from cds.adapters.storage import open_storage
         from cds.settings import settings_from_environment
@@ -245,6 +246,17 @@ def rows_of(arguments: argparse.Namespace) -> TrainingRows:
         one_patient_per_picture=arguments.one_patient_per_picture,
         keep_split=arguments.keep_split,
     )
+
+
+def _refuse_stray_options(arguments: argparse.Namespace) -> None:
+    """Raise for options that would be passed over in silence."""
+    of_folder = ("licence", "patient_pattern", "one_patient_per_picture", "keep_split")
+    stray = [name for name in of_folder if getattr(arguments, name) and arguments.folder is None]
+    stray += ["collection"] if arguments.collection and not arguments.library else []
+    if stray:
+        named = stray[0].replace("_", "-")
+        whose = "--library" if stray[0] == "collection" else "a folder"
+        raise CdsError(Reason.INVALID_REQUEST, f"--{named} goes with {whose} only.")
 
 
 def recipe_of(arguments: argparse.Namespace, *, keeps_projection: bool) -> Recipe:

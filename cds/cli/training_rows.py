@@ -22,7 +22,7 @@ Float32Array = NDArray[np.float32]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class TrainingRows:
+class ReadableRows:
     """Rows, and how the picture of one is decoded to ``(rows, columns)``, float32 in [0, 1]."""
 
     rows: Sequence[Row]
@@ -36,7 +36,7 @@ def rows_of_folder(
     patient_pattern: str | None,
     one_patient_per_picture: bool,
     keep_split: bool,
-) -> TrainingRows:
+) -> ReadableRows:
     """List the pictures of a person's own folder; they are decoded as the product decodes them.
 
     Parameters
@@ -66,10 +66,10 @@ def rows_of_folder(
         one_patient_per_picture,
         keep_split,
     )
-    return TrainingRows(folder_rows(folder, picture_files(folder), reading), _pixels_of_file)
+    return ReadableRows(folder_rows(folder, picture_files(folder), reading), _pixels_of_file)
 
 
-def rows_of_library(storage: Storage, collections: Sequence[str]) -> TrainingRows:
+def rows_of_library(storage: Storage, collections: Sequence[str]) -> ReadableRows:
     """List the pictures of the installed library; findings are their labels.
 
     Parameters
@@ -107,10 +107,10 @@ def rows_of_library(storage: Storage, collections: Sequence[str]) -> TrainingRow
     def read(row: Row) -> Float32Array:
         return from_png(storage.blobs.get(blob_keys[row.path.name])).pixels
 
-    return TrainingRows(sorted(rows, key=lambda row: row.name), read)
+    return ReadableRows(sorted(rows, key=lambda row: row.name), read)
 
 
-def rows_of_permissive_collections(shared: Path) -> TrainingRows:
+def rows_of_permissive_collections(shared: Path) -> ReadableRows:
     """List the pictures that a shipped encoder may be trained on.
 
     Parameters
@@ -125,7 +125,7 @@ def rows_of_permissive_collections(shared: Path) -> TrainingRows:
 
     """
     try:
-        return TrainingRows(permissive_rows(shared), _pixels_of_file)
+        return ReadableRows(permissive_rows(shared), _pixels_of_file)
     except ValueError:
         raise CdsError(
             Reason.INVALID_REQUEST, f"{shared.name} holds none of the permissive sources."

@@ -78,7 +78,8 @@ class EpochReport:
         self.reporter.say(
             f"{self._named(epoch)}: loss {loss:.3f}{measured}, {_duration(took_s)}{left}."
         )
-        self.reporter.show("Training", max(epoch, 0), self.recipe.n_epochs)
+        if epoch > 0:
+            self.reporter.show("Training", epoch, self.recipe.n_epochs)
         return value
 
     def _named(self, epoch: int) -> str:

@@ -226,7 +226,7 @@ def test_mean_of_last_epochs_is_that_of_their_averages() -> None:
         kept.after_step()
         kept.after_epoch(epoch)
 
-    assert float(kept.final().weight) == pytest.approx(3.0)
+    assert float(kept.final().weight.detach()) == pytest.approx(3.0)
 
 
 def test_erasing_when_asked_for_covers_one_rectangle_with_grey() -> None:

@@ -60,6 +60,19 @@ def test_pictures_when_not_given_exactly_once_are_refused(words: list[str]) -> N
         models_train.rows_of(parsed(*words))
 
 
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["--library", "--keep-split"], "--keep-split goes with a folder only"),
+        (["pictures", "--collection", "x"], "--collection goes with --library only"),
+    ],
+    ids=["split", "collection"],
+)
+def test_option_of_other_pictures_is_refused(words: list[str], sentence: str) -> None:
+    with pytest.raises(CdsError, match=sentence):
+        models_train.rows_of(parsed(*words))
+
+
 def test_recipe_when_options_and_file_differ_follows_the_options(tmp_path: Path) -> None:
     path = tmp_path / "recipe.toml"
     path.write_text("n_epochs = 4\nbatch_size = 24\n", encoding="utf-8")
