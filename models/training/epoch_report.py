@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
@@ -66,7 +67,8 @@ class EpochReport:
         value = None
         if self.validation is not None:
             vectors = embeddings_of(current, self.squares, self.preprocessing)
-            value = self.validation.value(vectors, self.stop_on)
+            found = self.validation.value(vectors, self.stop_on)
+            value = None if math.isnan(found) else found
         took_s, self._began = time.monotonic() - self._began, time.monotonic()
         self.record.add_epoch(
             epoch,

@@ -153,10 +153,11 @@ class Recipe:
                 raise RecipeError(f"{name} is one of {', '.join(allowed)}")
         _refuse_out_of_range(self)
         if self.n_stored_views and (
-            self.normalisation != "folded" or self.n_self_supervised_epochs
+            self.normalisation != "folded" or self.n_self_supervised_epochs or self.training_size_px
         ):
             raise RecipeError(
-                "stored views go with folded normalisation and without a self-supervised warm-up"
+                "stored views go with folded normalisation, at the encoder's own size, and without a "
+                "self-supervised warm-up"
             )
         if self.patience and self.n_averaged_epochs:
             raise RecipeError(

@@ -170,6 +170,7 @@ def test_rarity_weights_make_labels_equally_frequent() -> None:
         {"contrast_weight": 0.0, "head_weight": 0.0},
         {"patience": 2, "n_averaged_epochs": 2},
         {"n_stored_views": 2, "normalisation": "batch"},
+        {"n_stored_views": 2, "training_size_px": 128},
         {"n_stored_views": 2, "n_self_supervised_epochs": 1},
     ],
     ids=lambda changes: ",".join(f"{name}={value}" for name, value in changes.items()),
