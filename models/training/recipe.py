@@ -156,8 +156,8 @@ class Recipe:
             self.normalisation != "folded" or self.n_self_supervised_epochs or self.training_size_px
         ):
             raise RecipeError(
-                "stored views go with folded normalisation, at the encoder's own size, and without a "
-                "self-supervised warm-up"
+                "stored views go with folded normalisation, at the encoder's own size, and without "
+                "a self-supervised warm-up"
             )
         if self.patience and self.n_averaged_epochs:
             raise RecipeError(
