@@ -11,7 +11,9 @@ from numpy.typing import NDArray
 
 from cds.domain.embedding import UNIT_NORM_TOLERANCE, ImageEmbedding
 from cds.domain.errors import CdsError, Reason
+from cds.domain.source_attributes import SourceAttributeCard
 from models.manifest import MODEL_FILE, PREPROCESSOR_FILE, read_manifest
+from models.model_card import card_in
 from models.preprocessing import Preprocessing
 from models.runtime import open_session
 
@@ -50,12 +52,16 @@ class OnnxImageEmbedder:
         encoder_name: str,
         encoder_hash: str,
         dimension: int,
+        source_attributes: SourceAttributeCard | None = None,
     ) -> None:
         self._session = session
         self._encoder_name = encoder_name
         self._preprocessing = preprocessing
         self._encoder_hash = encoder_hash
         self._dimension = dimension
+        self._source_attributes = source_attributes or SourceAttributeCard.of_unknown(
+            encoder_name, encoder_hash
+        )
 
     @classmethod
     def from_folder(cls, folder: Path) -> Self:
@@ -75,7 +81,8 @@ class OnnxImageEmbedder:
         ------
         CdsError
             MODEL_UNAVAILABLE if the folder is missing or incomplete, a file differs from its
-            checksum, or graph and manifest do not fit each other.
+            checksum, its card is not one of these weights, or graph and manifest do not fit each
+            other. A folder without a card is opened.
 
         """
         manifest = read_manifest(folder)
@@ -83,12 +90,14 @@ class OnnxImageEmbedder:
         preprocessing = Preprocessing.from_config(_parsed(contents[PREPROCESSOR_FILE]))
         session = open_session(contents[MODEL_FILE])
         _refuse_other_graph(session, manifest.dimension)
+        encoder_hash = encoder_hash_of(manifest.files[MODEL_FILE], preprocessing.hash)
         return cls(
             session,
             preprocessing,
             encoder_name=manifest.name,
-            encoder_hash=encoder_hash_of(manifest.files[MODEL_FILE], preprocessing.hash),
+            encoder_hash=encoder_hash,
             dimension=manifest.dimension,
+            source_attributes=card_in(contents, manifest, encoder_hash),
         )
 
     @property
@@ -105,6 +114,11 @@ class OnnxImageEmbedder:
     def dimension(self) -> int:
         """Length of an embedding."""
         return self._dimension
+
+    @property
+    def source_attributes(self) -> SourceAttributeCard:
+        """The card of 31 attributes; each says "not available" if the folder has no card."""
+        return self._source_attributes
 
     @property
     def preprocessing(self) -> Callable[[Float32Array], Float32Array]:
