@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
@@ -12,7 +13,7 @@ from numpy.typing import NDArray
 from cds.domain.embedding import UNIT_NORM_TOLERANCE, ImageEmbedding
 from cds.domain.errors import CdsError, Reason
 from cds.domain.source_attributes import SourceAttributeCard
-from models.manifest import MODEL_FILE, PREPROCESSOR_FILE, read_manifest
+from models.manifest import CARD_FILE, MODEL_FILE, PREPROCESSOR_FILE, read_manifest
 from models.model_card import card_in
 from models.preprocessing import Preprocessing
 from models.runtime import open_session
@@ -185,6 +186,22 @@ def encoder_hash_of(model_sha256: str, preprocessing_hash: str) -> str:
 
     """
     return hashlib.sha256(f"{model_sha256}\n{preprocessing_hash}\n".encode()).hexdigest()
+
+
+def encoder_hash_of_folder(folder: Path) -> str:
+    """Return the hash that an encoder's answers carry, without opening its graph or its card.
+
+    Raises
+    ------
+    CdsError
+        MODEL_UNAVAILABLE if weights or preprocessing are missing or differ from the manifest.
+
+    """
+    manifest = read_manifest(folder)
+    files = {name: one for name, one in manifest.files.items() if name != CARD_FILE}
+    contents = replace(manifest, files=files).verified_files(folder)
+    preprocessing = Preprocessing.from_config(_parsed(contents[PREPROCESSOR_FILE]))
+    return encoder_hash_of(files[MODEL_FILE], preprocessing.hash)
 
 
 def _parsed(content: bytes) -> dict[str, Any]:

@@ -97,15 +97,16 @@ def write_card(
     CdsError
         MODEL_UNAVAILABLE if the folder has no readable manifest.
     ValueError
-        If a key is not one of the regulation's.
+        If a key is not one of the regulation's, or the folder's card, which a person may have
+        edited, cannot be read.
 
     """
-    unknown = set(statements) - set(SOURCE_ATTRIBUTE_KEYS)
-    if unknown:
-        raise ValueError(f"not the regulation's attributes: {', '.join(sorted(unknown))}")
     manifest = read_manifest(folder)
     model_sha256 = sha256_of((folder / MODEL_FILE).read_bytes())
     merged = _kept(folder / CARD_FILE, model_sha256) | dict(statements)
+    unknown = set(merged) - set(SOURCE_ATTRIBUTE_KEYS)
+    if unknown:
+        raise ValueError(f"not the regulation's attributes: {', '.join(sorted(unknown))}")
     _write(folder / CARD_FILE, merged, model_sha256=model_sha256, stated_on=stated_on)
     Manifest.of_folder(
         folder,
@@ -136,8 +137,12 @@ def _kept(path: Path, model_sha256: str) -> dict[str, Statement]:
     kept = dict.fromkeys(SOURCE_ATTRIBUTE_KEYS, Statement(reason=NOT_STATED))
     if path.is_file():
         content = path.read_bytes()
-        kept |= _parsed(content, None)[1]
-        if json.loads(content)["model_sha256"] == model_sha256:
+        try:
+            kept |= _parsed(content, None)[1]
+            is_about_these = json.loads(content)["model_sha256"] == model_sha256
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            raise ValueError(f"{path.name} cannot be read: {error}") from error
+        if is_about_these:
             return kept
     return kept | dict.fromkeys(MEASURED_KEYS, Statement(reason=NOT_MEASURED))
 
