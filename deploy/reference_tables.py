@@ -11,7 +11,10 @@ from importlib.metadata import PackageMetadata, metadata
 from pathlib import Path
 
 from bootstrap import LOCK, lock_part
+from cds.domain.source_attributes import attribute_table
 from cds.settings import Settings
+from models.embedder import OnnxImageEmbedder
+from models.shipped import shipped_encoder
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -76,10 +79,17 @@ def _opening(path: Path) -> tuple[str, str]:
     return title.removeprefix("# "), " ".join(paragraph.split()).strip("*_")
 
 
+def attribute_list() -> str:
+    """Return the Markdown table of the shipped encoder's source attributes."""
+    embedder = OnnxImageEmbedder.from_folder(shipped_encoder())
+    return attribute_table(embedder.source_attributes.statements)
+
+
 TABLES: dict[str, tuple[str, Callable[[], str]]] = {
     "configuration": ("docs/configuration.md", configuration_table),
     "pages": ("docs/index.md", page_table),
     "decisions": ("docs/index.md", decision_table),
+    "source-attributes": ("docs/model-card.md", attribute_list),
     "licences": ("docs/third-party-licences.md", licence_table),
 }
 

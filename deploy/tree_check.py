@@ -1,9 +1,10 @@
-"""Check what git tracks: large files, private keys, ends of line, merge conflicts.
+"""Check what git tracks: large files, private keys, ends of line, conflicts, notebooks' outputs.
 
 Without arguments it looks at every tracked file; with arguments (pre-commit) at those.
 """
 
 import fnmatch
+import json
 import re
 import subprocess
 import sys
@@ -38,6 +39,21 @@ def complaints(name: str, content: bytes) -> Iterator[str]:
         yield f"{name}: does not end with a newline"
     if CONFLICT.search(content):
         yield f"{name}: holds a merge conflict"
+    if name.endswith(".ipynb"):
+        yield from notebook_complaints(name, content)
+
+
+def notebook_complaints(name: str, content: bytes) -> Iterator[str]:
+    """Yield what a stored notebook must not hold: results, which may show shared pictures."""
+    try:
+        cells = json.loads(content)["cells"]
+    except (KeyError, TypeError, ValueError):
+        yield f"{name}: is not a notebook"
+        return
+    n_run = sum(bool(one.get("outputs") or one.get("execution_count")) for one in cells)
+    n_attached = sum("attachments" in one for one in cells)
+    if n_run or n_attached:
+        yield f"{name}: {n_run + n_attached} cells hold outputs: clear them before a commit"
 
 
 def main() -> int:

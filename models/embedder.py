@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
@@ -11,7 +12,9 @@ from numpy.typing import NDArray
 
 from cds.domain.embedding import UNIT_NORM_TOLERANCE, ImageEmbedding
 from cds.domain.errors import CdsError, Reason
-from models.manifest import MODEL_FILE, PREPROCESSOR_FILE, read_manifest
+from cds.domain.source_attributes import SourceAttributeCard
+from models.manifest import CARD_FILE, MODEL_FILE, PREPROCESSOR_FILE, read_manifest
+from models.model_card import card_in
 from models.preprocessing import Preprocessing
 from models.runtime import open_session
 
@@ -52,12 +55,16 @@ class OnnxImageEmbedder:
         encoder_name: str,
         encoder_hash: str,
         dimension: int,
+        source_attributes: SourceAttributeCard | None = None,
     ) -> None:
         self._session = session
         self._encoder_name = encoder_name
         self._preprocessing = preprocessing
         self._encoder_hash = encoder_hash
         self._dimension = dimension
+        self._source_attributes = source_attributes or SourceAttributeCard.of_unknown(
+            encoder_name, encoder_hash
+        )
 
     @classmethod
     def from_folder(cls, folder: Path) -> Self:
@@ -77,7 +84,8 @@ class OnnxImageEmbedder:
         ------
         CdsError
             MODEL_UNAVAILABLE if the folder is missing or incomplete, a file differs from its
-            checksum, or graph and manifest do not fit each other.
+            checksum, its card is not one of these weights, or graph and manifest do not fit each
+            other. A folder without a card is opened.
 
         """
         manifest = read_manifest(folder)
@@ -85,12 +93,14 @@ class OnnxImageEmbedder:
         preprocessing = Preprocessing.from_config(_parsed(contents[PREPROCESSOR_FILE]))
         session = open_session(contents[MODEL_FILE])
         _refuse_other_graph(session, manifest.dimension)
+        encoder_hash = encoder_hash_of(manifest.files[MODEL_FILE], preprocessing.hash)
         return cls(
             session,
             preprocessing,
             encoder_name=manifest.name,
-            encoder_hash=encoder_hash_of(manifest.files[MODEL_FILE], preprocessing.hash),
+            encoder_hash=encoder_hash,
             dimension=manifest.dimension,
+            source_attributes=card_in(contents, manifest, encoder_hash),
         )
 
     @property
@@ -107,6 +117,11 @@ class OnnxImageEmbedder:
     def dimension(self) -> int:
         """Length of an embedding."""
         return self._dimension
+
+    @property
+    def source_attributes(self) -> SourceAttributeCard:
+        """The card of 31 attributes; each says "not available" if the folder has no card."""
+        return self._source_attributes
 
     @property
     def preprocessing(self) -> Callable[[Float32Array], Float32Array]:
@@ -173,6 +188,22 @@ def encoder_hash_of(model_sha256: str, preprocessing_hash: str) -> str:
 
     """
     return hashlib.sha256(f"{model_sha256}\n{preprocessing_hash}\n".encode()).hexdigest()
+
+
+def encoder_hash_of_folder(folder: Path) -> str:
+    """Return the hash that an encoder's answers carry, without opening its graph or its card.
+
+    Raises
+    ------
+    CdsError
+        MODEL_UNAVAILABLE if weights or preprocessing are missing or differ from the manifest.
+
+    """
+    manifest = read_manifest(folder)
+    files = {name: one for name, one in manifest.files.items() if name != CARD_FILE}
+    contents = replace(manifest, files=files).verified_files(folder)
+    preprocessing = Preprocessing.from_config(_parsed(contents[PREPROCESSOR_FILE]))
+    return encoder_hash_of(files[MODEL_FILE], preprocessing.hash)
 
 
 def _parsed(content: bytes) -> dict[str, Any]:

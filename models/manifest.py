@@ -15,7 +15,9 @@ MANIFEST_FILE = "manifest.json"
 MODEL_FILE = "model.onnx"
 PREPROCESSOR_FILE = "preprocessor_config.json"
 CONFIG_FILE = "config.json"
+CARD_FILE = "source_attributes.json"
 REQUIRED_FILES = (MODEL_FILE, PREPROCESSOR_FILE, CONFIG_FILE)
+OPTIONAL_FILES = (CARD_FILE,)  # listed, and then verified like the others, where they are there
 
 _FORMAT_VERSION = 1
 
@@ -84,7 +86,7 @@ class Manifest:
         dimension: int,
         training: tuple[TrainingRows, ...] = (),
     ) -> Self:
-        """Describe the required files that lie in a folder now.
+        """Describe the required and optional files that lie in a folder now.
 
         Parameters
         ----------
@@ -103,7 +105,9 @@ class Manifest:
             Not yet written.
 
         """
-        files = {name: sha256_of((folder / name).read_bytes()) for name in REQUIRED_FILES}
+        optional = (name for name in OPTIONAL_FILES if (folder / name).is_file())
+        names = (*REQUIRED_FILES, *optional)
+        files = {name: sha256_of((folder / name).read_bytes()) for name in names}
         return cls(folder.name, created_on, dimension, files, training)
 
     def write(self, folder: Path) -> None:

@@ -13,6 +13,7 @@ from cds.cli.main import build_parser
 from cds.settings import Settings
 from deploy.lock import LOCK, fingerprint
 from deploy.reference_tables import (
+    attribute_list,
     configuration_table,
     decision_table,
     licence_table,
@@ -70,6 +71,11 @@ def test_licence_page_when_compared_with_the_lock_names_every_package() -> None:
     page = (ROOT / "docs/third-party-licences.md").read_text(encoding="utf-8")
     row = re.compile(r"^\| (\S+) \|", re.MULTILINE)
     assert row.findall(page)[1:] == row.findall(licence_table())[1:], "run: make tables"
+
+
+def test_model_card_page_when_compared_with_the_shipped_card_agrees() -> None:
+    page = (ROOT / "docs/model-card.md").read_text(encoding="utf-8")
+    assert page == with_table(page, "source-attributes", attribute_list()), "run: make tables"
 
 
 def test_lock_when_compared_with_pyproject_was_made_from_it() -> None:

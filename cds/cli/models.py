@@ -5,10 +5,16 @@ from __future__ import annotations
 import argparse
 from types import ModuleType
 
-from cds.cli import models_train
+from cds.cli import (
+    models_card,
+    models_train,
+)
 
 # Each has `add_parser(subparsers)`; what is heavy is imported when the command runs.
-MODULES: tuple[ModuleType, ...] = (models_train,)
+MODULES: tuple[ModuleType, ...] = (
+    models_train,
+    models_card,
+)
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:

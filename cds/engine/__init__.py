@@ -32,6 +32,7 @@ from cds.domain.query import BlockWeights, CaseQuery
 from cds.domain.registration import EhrRegistration
 from cds.domain.report import CaseReport
 from cds.domain.secrecy import SecretText
+from cds.domain.source_attributes import SourceAttributeCard
 from cds.domain.study import StudyRef
 from cds.domain.uploaded import UploadedPicture, query_of_upload
 from cds.engine.background import Background, open_background
@@ -216,6 +217,10 @@ class Engine:
         """Return the text of the image model's card, None if it came without one."""
         card = (self.settings.encoder_dir or shipped_encoder()) / "README.md"
         return card.read_text("utf-8") if card.is_file() else None
+
+    def source_attributes(self) -> SourceAttributeCard:
+        """Return the card that the image model in force was opened with."""
+        return self.embedder.source_attributes
 
     def frames_from_file(
         self, content: bytes, *, view_position: str | None = None

@@ -25,6 +25,16 @@ _AI_DEVICE_TYPE = {
     "system": "http://hl7.org/fhir/uv/aitransparency/CodeSystem/AIdeviceTypeCS",
     "code": "Artificial-Intelligence",
 }
+_AI_INPUTS = "http://hl7.org/fhir/uv/aitransparency/CodeSystem/AIinputsCS"
+AI_MODEL_CARD = {"system": _AI_INPUTS, "code": "AIModelCard", "display": "AI Model-Card"}
+MARKDOWN_FORMAT = {
+    "system": _AI_INPUTS,
+    "code": "AIModelCardMarkdownFormat",
+    "display": "Markdown Format",
+}
+_MODEL_CARD_EXTENSION = (
+    "http://hl7.org/fhir/uv/aitransparency/StructureDefinition/aitransparency.modelCardDescription"
+)
 _AUTHOR = {
     "system": "http://terminology.hl7.org/CodeSystem/provenance-participant-type",
     "code": "author",
@@ -68,6 +78,12 @@ def device_identifier(versions: ReportVersions) -> str:
         versions.wording,
     )
     return sha256("|".join(parts).encode()).hexdigest()
+
+
+def device_with_model_card(device: dict[str, Any], document_ref: str) -> dict[str, Any]:
+    """Return the Device with a reference to the DocumentReference of its model card."""
+    link = {"url": _MODEL_CARD_EXTENSION, "valueReference": {"reference": document_ref}}
+    return {**device, "extension": [link]}
 
 
 def device_from_report(report: CaseReport) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-STATED_ON = "2026-11-20"  # when the statement last changed
+STATED_ON = "2026-11-27"  # when the statement last changed
 _SECURITY_SERVICE = {
     "coding": [
         {
@@ -74,6 +74,7 @@ def _server() -> dict[str, Any]:
             {**_served("DiagnosticReport", "read", "search-type"), "searchParam": parameters},
             _served("Observation", "read"),
             _served("Device", "read"),
+            _served("DocumentReference", "read"),
         ],
     }
 

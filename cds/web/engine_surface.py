@@ -13,6 +13,7 @@ from cds.domain.patient import ClinicalContext
 from cds.domain.registration import EhrRegistration
 from cds.domain.report import CaseReport
 from cds.domain.secrecy import SecretText
+from cds.domain.source_attributes import SourceAttributeCard
 from cds.domain.study import StudyRef
 from cds.ports import (
     AuditTrail,
@@ -193,6 +194,10 @@ class MachineEngine(Protocol):
 
     def ready(self) -> tuple[ReadinessCheck, ...]:
         """Return every check of readiness."""
+        ...
+
+    def source_attributes(self) -> SourceAttributeCard:
+        """Return the card of the image model in force."""
         ...
 
     def fhir_token(self, registration: EhrRegistration, token: SecretText) -> TokenClaims:

@@ -80,6 +80,13 @@ def read_device(resource_id: str) -> Response:
     return _read("Device", resource_id)
 
 
+@fhir.get("/DocumentReference/<resource_id>")
+@fhir_token("DocumentReference", "r")
+def read_document_reference(resource_id: str) -> Response:
+    """Return the card of the image model that a report was made with."""
+    return _read("DocumentReference", resource_id)
+
+
 @fhir.get("/DiagnosticReport")
 @fhir_token("DiagnosticReport", "s")
 def search_diagnostic_reports() -> Response:
@@ -100,7 +107,13 @@ def _read(resource_type: str, resource_id: str) -> Response:
     _negotiate()
     _check_served()
     report = _visible_report(report_id_of(resource_id))
-    resource = resource_of(report, current_registration(), resource_type, resource_id)
+    resource = resource_of(
+        report,
+        current_registration(),
+        resource_type,
+        resource_id,
+        card=current_engine().source_attributes(),
+    )
     if resource is None:
         raise CdsError(Reason.NOT_FOUND, _NOT_THERE)
     _record("report.read", report.report_id, report.patient_id)

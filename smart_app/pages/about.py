@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from flask import Response, url_for
+from flask import Response, request, url_for
 
+from cds.domain.source_attributes import REGULATION
 from cds.web.access import public
+from cds.web.wire import PLAIN_JSON, json_response
 from smart_app.engine_port import app_engine
 from smart_app.pages.errors import page_blueprint, page_response
 
@@ -22,8 +24,26 @@ def about() -> Response:
 @about_pages.get("/model-card")
 @public
 def model_card() -> Response:
-    """Return the card of the image model in force, as its makers wrote it."""
-    return page_response("model_card.html", text=app_engine().model_card())
+    """Return the source attributes of the image model in force, as page or JSON, as asked for."""
+    wanted = request.accept_mimetypes.best_match(["text/html", PLAIN_JSON], default="text/html")
+    if wanted == PLAIN_JSON:
+        response = model_card_as_data()
+    else:
+        response = page_response(
+            "model_card.html",
+            card=app_engine().source_attributes(),
+            regulation=REGULATION,
+            text=app_engine().model_card(),
+        )
+    response.vary.add("Accept")
+    return response
+
+
+@about_pages.get("/model-card.json")
+@public
+def model_card_as_data() -> Response:
+    """Return the source attributes of the image model in force as JSON (SAFETY R-DSI-1)."""
+    return json_response(app_engine().source_attributes().to_json())
 
 
 @about_pages.get("/")

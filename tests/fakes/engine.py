@@ -13,6 +13,7 @@ from cds.domain.patient import ClinicalContext
 from cds.domain.registration import EhrRegistration
 from cds.domain.report import CaseReport
 from cds.domain.secrecy import SecretText
+from cds.domain.source_attributes import SourceAttributeCard
 from cds.domain.study import StudyRef
 from cds.domain.withdrawal import Withdrawal
 from cds.ports import Deadline, FhirAccess
@@ -187,6 +188,9 @@ class FakeEngine:
     asked: list[AskedAnalysis] = field(default_factory=list)
     fetched_key_sets: list[str] = field(default_factory=list)
     backend_keys: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
+    card: SourceAttributeCard = field(
+        default_factory=lambda: SourceAttributeCard.of_unknown("encoder", "0" * 64)
+    )
 
     def __post_init__(self) -> None:
         self.seen_tokens = FakeSeenTokens(self.clock)
@@ -202,6 +206,9 @@ class FakeEngine:
         asked = AskedAnalysis(access, prefetch, deadline.remaining_s(), as_of)
         self.asked.append(asked)
         return self.analyse(asked, deadline)
+
+    def source_attributes(self) -> SourceAttributeCard:
+        return self.card
 
     def ready(self) -> tuple[FakeReadinessCheck, ...]:
         return self.checks

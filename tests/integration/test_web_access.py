@@ -20,6 +20,7 @@ POLICIES = {
     "backend_key_set.key_set": "public",
     "fhir.capabilities": "public",
     "fhir.read_device": "fhir-token",
+    "fhir.read_document_reference": "fhir-token",
     "fhir.read_diagnostic_report": "fhir-token",
     "fhir.read_observation": "fhir-token",
     "fhir.search_diagnostic_reports": "fhir-token",

@@ -1,5 +1,8 @@
 """Reading reports through the FHIR API: who may, what comes, and how refusals look."""
 
+import base64
+import json
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -7,6 +10,7 @@ import pytest
 from werkzeug.test import TestResponse
 
 from cds.domain.registration import ReportMode
+from cds.domain.source_attributes import SOURCE_ATTRIBUTE_KEYS, SourceAttributeCard
 from cds.fhir.validation import validated
 from tests.builders.answers import (
     EHR_ID,
@@ -72,7 +76,15 @@ def door() -> FhirDoor:
 
 @pytest.mark.requirement("FHIR-UNAUTHORIZED")
 @pytest.mark.parametrize(
-    "path", [REPORT, SEARCH, f"{BASE}/Observation/x", f"{BASE}/Device/x"], ids=str
+    "path",
+    [
+        REPORT,
+        SEARCH,
+        f"{BASE}/Observation/x",
+        f"{BASE}/Device/x",
+        f"{BASE}/DocumentReference/x",
+    ],
+    ids=str,
 )
 def test_read_when_there_is_no_token_is_401_without_an_error_code(
     door: FhirDoor, path: str
@@ -136,6 +148,7 @@ def test_read_when_the_report_is_another_patients_does_not_exist(door: FhirDoor)
         ("DiagnosticReport", OTHER_REPORT_ID),
         ("Observation", f"{OTHER_REPORT_ID}-comparison"),
         ("Device", f"{OTHER_REPORT_ID}-device"),
+        ("DocumentReference", f"{OTHER_REPORT_ID}-model-card"),
     ):
         theirs = door.get(f"{BASE}/{kind}/{resource_id}")
         unknown = door.get(f"{BASE}/{kind}/{'0' * 8}-0000-4000-8000-{'0' * 12}")
@@ -245,6 +258,43 @@ def test_read_when_the_result_references_are_followed_finds_them(door: FhirDoor)
         assert observation["resourceType"] == "Observation"
         device = door.get(f"{BASE}/{observation['device']['reference']}").get_json()
         assert device["resourceType"] == "Device"
+
+
+@pytest.mark.requirement("DSI-SOURCE-ATTRIBUTES")
+def test_read_when_the_device_links_its_model_card_the_card_holds_all_attributes(
+    door: FhirDoor,
+) -> None:
+    device = door.get(f"{BASE}/Device/{REPORT_ID}-device").get_json()
+    (link,) = device["extension"]
+    assert link["url"].endswith("aitransparency.modelCardDescription")
+    document = door.get(f"{BASE}/{link['valueReference']['reference']}").get_json()
+    assert validated(device)
+    assert validated(document)
+    assert document["subject"] == {"reference": f"Device/{device['id']}"}
+    markdown, plain = (
+        base64.b64decode(one["attachment"]["data"], validate=True) for one in document["content"]
+    )
+    listed = [one["key"] for one in json.loads(plain)["attributes"]]
+    assert listed == list(SOURCE_ATTRIBUTE_KEYS)
+    assert markdown.decode().count("| not available: ") == len(listed)
+
+
+def test_read_when_the_model_in_force_is_another_links_no_card(door: FhirDoor) -> None:
+    door.engine.card = SourceAttributeCard.of_unknown("encoder-2", "1" * 64)
+    device = door.get(f"{BASE}/Device/{REPORT_ID}-device").get_json()
+    assert "extension" not in device
+    assert door.get(f"{BASE}/DocumentReference/{REPORT_ID}-model-card").status_code == 404
+
+
+def test_read_when_the_card_was_stated_anew_has_another_version(door: FhirDoor) -> None:
+    path = f"{BASE}/DocumentReference/{REPORT_ID}-model-card"
+    first = door.get(path)
+    assert door.get(path, **{"If-None-Match": first.headers["ETag"]}).status_code == 304
+    door.engine.card = replace(door.engine.card, stated_on="2026-11-27")
+    second = door.get(path)
+    assert second.headers["ETag"] != first.headers["ETag"]
+    assert second.get_json()["date"] == "2026-11-27T00:00:00Z"
+    assert validated(second.get_json())
 
 
 def test_read_when_another_resource_of_the_report_is_asked_by_its_id_is_404(
@@ -432,7 +482,7 @@ def test_metadata_when_read_by_anyone_is_a_valid_statement(door: FhirDoor) -> No
     assert statement["date"]
     assert statement["implementation"]["url"] == f"https://cds.example.invalid{BASE}"
     served = {resource["type"] for resource in statement["rest"][0]["resource"]}
-    assert served == {"DiagnosticReport", "Observation", "Device"}
+    assert served == {"DiagnosticReport", "Observation", "Device", "DocumentReference"}
 
 
 def test_metadata_when_it_lists_search_parameters_strict_search_takes_each(door: FhirDoor) -> None:

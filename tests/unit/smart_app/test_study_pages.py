@@ -14,6 +14,7 @@ from cds.domain.coding import Coding
 from cds.domain.errors import CdsError, Reason
 from cds.domain.launch import LaunchAnalysis
 from cds.domain.report import AnswerState, CaseReport, Priority
+from cds.domain.source_attributes import SOURCE_ATTRIBUTE_KEYS, Statement
 from cds.domain.study import ReportState
 from smart_app.application import create_app
 from tests.builders.case_report import (
@@ -108,6 +109,48 @@ def test_about_page_says_what_the_software_is_not(door: Door) -> None:
 def test_model_card_is_one_click_from_the_about_page(door: Door) -> None:
     assert 'href="/model-card"' in door.client.get("/about").text
     assert "# Toy encoder &lt;b&gt;" in door.client.get("/model-card").text
+
+
+@pytest.mark.requirement("DSI-SOURCE-ATTRIBUTES")
+def test_model_card_page_and_data_hold_all_attributes_and_agree(door: Door) -> None:
+    text = text_of(door.client.get("/model-card").text)
+    served = door.client.get("/model-card.json").get_json()
+    assert [one["key"] for one in served["attributes"]] == list(SOURCE_ATTRIBUTE_KEYS)
+    for one in served["attributes"]:
+        assert one["attribute"] in text
+        assert one["group"] in text
+    assert text.count("not available: ") == 31 - served["n_available"] == 31
+
+
+def test_model_card_page_escapes_what_the_card_says(app: Flask, door: Door) -> None:
+    statements = dict.fromkeys(SOURCE_ATTRIBUTE_KEYS, Statement(value=HOSTILE))
+    engine = app.extensions["precedent.engine"]
+    kept, engine.card = engine.card, replace(engine.card, statements=statements)
+    try:
+        page = door.client.get("/model-card").text
+    finally:
+        engine.card = kept
+    assert "<script>alert" not in page
+    assert unescape(page).count(HOSTILE) == 31
+
+
+@pytest.mark.parametrize(
+    ("accept", "content_type"),
+    [
+        pytest.param("text/html,application/xhtml+xml,*/*;q=0.8", "text/html", id="browser"),
+        pytest.param("application/json", "application/json", id="json"),
+        pytest.param("*/*", "text/html", id="anything"),
+        pytest.param("", "text/html", id="nothing-said"),
+        pytest.param("image/png", "text/html", id="neither"),
+    ],
+)
+def test_model_card_when_asked_in_a_form_answers_in_it(
+    door: Door, accept: str, content_type: str
+) -> None:
+    response = door.client.get("/model-card", headers={"Accept": accept})
+    assert response.status_code == 200
+    assert response.headers["Content-Type"].startswith(content_type)
+    assert "Accept" in response.headers["Vary"]
 
 
 def test_page_escapes_what_comes_from_outside(door: Door) -> None:
