@@ -14,6 +14,7 @@ from PIL import Image
 
 from cds.domain.errors import CdsError, Reason
 from models.borders import BorderRule, content_bounds
+from models.order_statistics import outer_percentiles
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -134,9 +135,12 @@ class Preprocessing:
         """
         _refuse_unusable(pixels)
         sample, step = _thinned(pixels)
-        visible = _stretched(sample, *_grey_limits(sample, self.contrast))
+        low, high = _grey_limits(sample, self.contrast)
+        visible = _stretched(sample, low, high)
         kept_rows, kept_columns = content_bounds(visible, self.border)
-        low, high = _grey_limits(sample[kept_rows, kept_columns], self.contrast)
+        inner = sample[kept_rows, kept_columns]
+        if inner.shape != sample.shape:
+            low, high = _grey_limits(inner, self.contrast)
         content = pixels[_scaled(kept_rows, step), _scaled(kept_columns, step)]
         stretched = _stretched(_resized_to_fit(content, self.size_px), low, high)
         return _padded_to_square(stretched, self.size_px)
@@ -287,7 +291,7 @@ def _scaled(bounds: slice, step: int) -> slice:
 
 def _grey_limits(pixels: Float32Array, rule: ContrastRule) -> tuple[np.float32, np.float32]:
     """Return the grey values that become black and white."""
-    low, high = np.percentile(pixels, (rule.low_percentile, rule.high_percentile))
+    low, high = outer_percentiles(pixels, rule.low_percentile, rule.high_percentile)
     if high - low < rule.minimum_spread:
         raise CdsError(Reason.IMAGE_UNREADABLE, "The picture is blank: it has next to no contrast.")
     return np.float32(low), np.float32(high)

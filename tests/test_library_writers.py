@@ -10,7 +10,7 @@ import pytest
 from tests.architecture_rules import Source, imports, sources
 from tests.conftest import ROOT
 
-WRITES = frozenset({"add_case", "add_pictures", "update_case"})
+WRITES = frozenset({"add_case", "add_cases", "add_pictures", "update_case"})
 WRITERS = {"cds/library/import_run.py"}
 IMPORTS = ("cds.library.import_run", "cds.library.archive_import", "cds.library.archive_intake")
 # The command line and its composition; values that say how far a run is may be named elsewhere.

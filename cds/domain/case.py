@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -143,3 +144,24 @@ class LibraryCase:
 
     def __repr__(self) -> str:
         return f"LibraryCase({self.case_id}, <redacted>)"
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class NewCase:
+    """A case that is to be added to a library.
+
+    Attributes
+    ----------
+    content_sha256
+        Of each picture's source file, in the order of ``case.pictures``.
+    notes
+        What the source said and nobody is shown; kept encrypted.
+
+    """
+
+    case: LibraryCase
+    content_sha256: tuple[str, ...]
+    notes: Mapping[str, str]
+
+    def __repr__(self) -> str:
+        return "NewCase(<redacted>)"

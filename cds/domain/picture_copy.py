@@ -86,7 +86,13 @@ def _coarse(pixels: Float32Array) -> Float32Array:
     """Return means of equal square blocks: at least 160 pixels a side, enough for the hash."""
     step = max(1, min(pixels.shape) // HASHED_SIDE_PX)
     rows, columns = pixels.shape[0] // step, pixels.shape[1] // step
-    blocks = pixels[: rows * step, : columns * step].reshape(rows, step, columns, step)
+    whole = pixels[: rows * step, : columns * step]
+    if step == 1:
+        return whole
+    if step == 2:  # most pictures that are imported in bulk: the same sums, ten times as fast
+        upper = whole[::2, ::2] + whole[::2, 1::2]
+        return (upper + (whole[1::2, ::2] + whole[1::2, 1::2])) / np.float32(4.0)
+    blocks = whole.reshape(rows, step, columns, step)
     coarse: Float32Array = blocks.mean(axis=(1, 3), dtype=np.float32)
     return coarse
 

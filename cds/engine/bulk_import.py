@@ -19,6 +19,7 @@ from cds.settings import Settings
 from models.embedder import OnnxImageEmbedder
 from models.shipped import shipped_encoder
 
+CASES_TOGETHER = 32  # in one transaction
 MOST_WORKERS = 8  # beyond, one writer to the database is what everything waits for
 
 
@@ -69,5 +70,5 @@ def bulk_import(
             keys=storage.keys,
             reader=partial(frames_from_file, decoding=pool),
             deidentifier=deidentifier,
-            crew=ImportCrew(n_workers, embedding),
+            crew=ImportCrew(n_workers, embedding, CASES_TOGETHER),
         )

@@ -9,7 +9,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from cds.domain.case import CasePicture, LibraryCase
+from cds.domain.case import CasePicture, LibraryCase, NewCase
 
 Float32Array = NDArray[np.float32]
 
@@ -29,6 +29,10 @@ class CaseCatalogue(Protocol):
 
     def has_file(self, content_sha256: str) -> bool:
         """Tell whether a picture with exactly these bytes is in the library."""
+        ...
+
+    def has_study(self, collection: str, study_key: str) -> bool:
+        """Tell whether a study of a collection is in the library."""
         ...
 
     def add_case(
@@ -57,6 +61,18 @@ class CaseCatalogue(Protocol):
         bool
             False if the study or one of the pictures is already there, or the patient or one of
             the files was erased: nothing was added.
+
+        """
+        ...
+
+    def add_cases(self, new: Sequence[NewCase], *, run_id: str | None = None) -> bool:
+        """Add cases with their pictures in one transaction, all of them or none.
+
+        Returns
+        -------
+        bool
+            False if one of them cannot be added, for whatever reason: nothing was added, and
+            `add_case` says of each what became of it.
 
         """
         ...

@@ -32,20 +32,26 @@ class ImportCrew:
         encoder let go of the interpreter while they compute.
     embedding
         None leaves the vectors to a later run.
+    cases_together
+        How many cases are added in one transaction, at most; 1 where the source wants to find each
+        case in the catalogue when it is asked for the next row.
 
     Raises
     ------
     ValueError
-        If there is no worker.
+        If there is no worker, or no case in a transaction.
 
     """
 
     n_workers: int = 1
     embedding: EmbeddingOnEntry | None = None
+    cases_together: int = 1
 
     def __post_init__(self) -> None:
         if self.n_workers < 1:
             raise ValueError("an import needs a worker")
+        if self.cases_together < 1:
+            raise ValueError("a transaction holds a case")
 
     @contextmanager
     def threads(self) -> Iterator[Executor]:

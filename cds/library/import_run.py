@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import errno
-import os
-import stat
+import time
 import uuid
 from collections import deque
 from collections.abc import Iterable
@@ -12,7 +10,6 @@ from concurrent.futures import Executor, Future
 from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from itertools import islice
-from pathlib import Path
 
 from cds.domain.case import LibraryCase, ViewGroup
 from cds.domain.errors import CdsError, Reason
@@ -28,21 +25,17 @@ from cds.library.picture_intake import (
     opaque_id,
     subject_of,
 )
-from cds.library.picture_preparation import (
-    MAX_FILE_BYTES,
-    TOO_LARGE,
-    PictureReader,
-    PreparedPicture,
-)
-from cds.library.run_tally import RunTally
+from cds.library.picture_preparation import PictureReader, PreparedPicture
+from cds.library.run_tally import ReadyCase, RunTally
 from cds.library.source_case import NO_PATIENT, RejectedRow, SourceCase, SourcePicture, SourceRow
+from cds.library.source_files import picture_content
 from cds.ports import BlobStore, IdentityKeys
 
 MAX_REASON_LENGTH = 200
 OF_ANOTHER = "the study is in the library as another patient's or another EHR's"
-UNREADABLE_FILE = "the file cannot be opened"
 ROWS_AHEAD = 4  # per worker: enough that none waits, few enough that memory stays bounded
 VECTORS_KEPT_TOGETHER = 32
+LONGEST_WAIT_S = 1.0  # of a case for others: what a kill costs at most is done again
 
 
 class LibraryImport:
@@ -51,7 +44,7 @@ class LibraryImport:
     Each case is added at once or not at all, so that an interrupted run is simply run again; a
     picture is recognised by its bytes, so that a second run adds nothing. Files are decoded,
     de-identified, stored and embedded by several workers; cases are added in the order of the rows
-    by one.
+    by one, some of them in one transaction.
 
     Parameters
     ----------
@@ -135,6 +128,7 @@ class LibraryImport:
                     self._finish(waiting.popleft(), run, progress)
             while waiting:
                 self._finish(waiting.popleft(), run, progress)
+        self._add_waiting(run)
         self._keep_vectors(run)
         summary = run.summary(
             source_kind,
@@ -160,6 +154,7 @@ class LibraryImport:
         """Add the case of a row whose files were taken in."""
         run.count["rows"] += 1
         self._finish_row(begun, run)
+        self._add_if_due(run)
         if progress is not None:
             progress.advance(
                 n_done=run.count["rows"],
@@ -173,6 +168,7 @@ class LibraryImport:
             self._reject(run, row.row_name, row.reason)
             return
         if row.is_newest:
+            self._add_waiting(run)
             self._update(row, run)
         taken = [(source, waiting.result()) for source, waiting in begun.files]
         prepared = [p for p in (self._kept(source, one, run) for source, one in taken) if p]
@@ -182,7 +178,7 @@ class LibraryImport:
         if case is None:
             self._reject(run, row.row_name, NO_PATIENT)
             return
-        self._add(case, row, prepared, run)
+        self._add(ReadyCase.of(case, row, prepared), run)
 
     def _kept(self, source: SourcePicture, taken: Taken, run: RunTally) -> PreparedPicture | None:
         run.deidentification.include(taken.deidentification)
@@ -194,8 +190,10 @@ class LibraryImport:
 
     def _file(self, row: SourceCase, source: SourcePicture, run: RunTally) -> FileToTake | None:
         """Return a file that is to be taken in; None if it is there already or cannot be had."""
-        content = self._content(source, run)
-        if content is None:
+        try:
+            content = picture_content(source)
+        except CdsError as error:
+            self._reject(run, source.name, error.sentence)
             return None
         content_sha256 = sha256(content).hexdigest()
         if content_sha256 in run.seen:
@@ -206,26 +204,6 @@ class LibraryImport:
             run.count["already"] += 1
             return None
         return FileToTake(row, source, content, content_sha256)
-
-    def _content(self, source: SourcePicture, run: RunTally) -> bytes | None:
-        """Return the bytes of a picture; None if they cannot be had, with the reason noted."""
-        if source.content is not None:
-            if len(source.content) <= MAX_FILE_BYTES:
-                return source.content
-            self._reject(run, source.name, TOO_LARGE)
-            return None
-        if source.file is None:
-            self._reject(run, source.name, source.missing_reason)
-            return None
-        try:
-            content = _regular_content(source.file)
-        except OSError:
-            self._reject(run, source.name, UNREADABLE_FILE)
-            return None
-        if len(content) > MAX_FILE_BYTES:
-            self._reject(run, source.name, TOO_LARGE)
-            return None
-        return content
 
     def _update(self, row: SourceCase, run: RunTally) -> None:
         """Bring a case that is in the library already to what is known now."""
@@ -273,46 +251,70 @@ class LibraryImport:
             pictures=tuple(p.picture for p in prepared),
         )
 
-    def _add(
-        self, case: LibraryCase, row: SourceCase, prepared: list[PreparedPicture], run: RunTally
-    ) -> None:
-        hashes = [p.content_sha256 for p in prepared]
-        known = self._catalogue.case_by_study(case.collection, case.study_key)
+    def _add(self, ready: ReadyCase, run: RunTally) -> None:
+        """Have a case added: at once, or with others where none of them depends on another."""
+        if self._crew.cases_together == 1:
+            self._add_alone(ready, run)
+        elif run.has_waiting(ready.study) or self._catalogue.has_study(*ready.study):
+            self._add_waiting(run)
+            self._add_alone(ready, run)
+        else:
+            run.wait_for_others(ready)
+
+    def _add_if_due(self, run: RunTally) -> None:
+        """Add what waits once it is enough, or has waited long."""
+        is_enough = len(run.waiting) >= self._crew.cases_together
+        if is_enough or time.monotonic() - run.waiting_since_s >= LONGEST_WAIT_S:
+            self._add_waiting(run)
+
+    def _add_waiting(self, run: RunTally) -> None:
+        """Add what waits in one transaction; where that fails, each by itself in its order."""
+        waiting, run.waiting = run.waiting, []
+        together = [one.new for one in waiting]
+        are_added = len(waiting) > 1 and self._catalogue.add_cases(together, run_id=run.run_id)
+        for one in waiting:
+            if are_added:
+                self._note_added(one, run)
+            else:
+                self._add_alone(one, run)
+
+    def _add_alone(self, ready: ReadyCase, run: RunTally) -> None:
+        case, hashes = ready.new.case, ready.new.content_sha256
+        known = None
+        if self._catalogue.has_study(*ready.study):
+            known = self._catalogue.case_by_study(*ready.study)
         if known is not None:
             if (known.owner_ehr_id, known.patient_key) != (case.owner_ehr_id, case.patient_key):
-                self._reject(run, row.row_name, OF_ANOTHER)
-                return
-            if self._catalogue.add_pictures(known.case_id, case.pictures, hashes):
-                run.count["pictures"] += len(prepared)
-                self._note_vectors(prepared, run)
+                self._reject(run, ready.row_name, OF_ANOTHER)
+            elif self._catalogue.add_pictures(known.case_id, case.pictures, hashes):
+                run.count["pictures"] += len(case.pictures)
+                run.vectors.update(ready.vectors)
+                self._keep_vectors_if_many(run)
             return
         try:
             is_new = self._catalogue.add_case(
-                case, content_sha256=hashes, notes=row.notes, run_id=run.run_id
+                case, content_sha256=hashes, notes=ready.new.notes, run_id=run.run_id
             )
         except CdsError as error:
             if error.reason is not Reason.INVALID_REQUEST:
                 raise
-            self._reject(run, row.row_name, error.sentence)  # nothing of it is cut off
+            self._reject(run, ready.row_name, error.sentence)  # nothing of it is cut off
             return
-        if not is_new:
-            run.count["already"] += len(prepared)  # another importer was faster
-            return
-        run.count["cases"] += 1
-        run.count["pictures"] += len(prepared)
-        run.patients.add(case.patient_key)
-        self._note_vectors(prepared, run)
-        run.set_aside.update(f"{one.display}: {one.reason}" for one in row.set_aside)
+        if is_new:
+            self._note_added(ready, run)
+        else:
+            run.count["already"] += len(case.pictures)  # another importer was faster
+
+    def _note_added(self, ready: ReadyCase, run: RunTally) -> None:
+        run.note_added(ready)
+        self._keep_vectors_if_many(run)
 
     def _reject(self, run: RunTally, name: str, reason: str) -> None:
         reason = reason[:MAX_REASON_LENGTH]
         run.quarantined[reason] += 1
         self._catalogue.reject(run.run_id, collection=run.collection, file=name, reason=reason)
 
-    def _note_vectors(self, prepared: list[PreparedPicture], run: RunTally) -> None:
-        for one in prepared:
-            if one.vector is not None:
-                run.vectors[one.picture.picture_id] = one.vector
+    def _keep_vectors_if_many(self, run: RunTally) -> None:
         if len(run.vectors) >= VECTORS_KEPT_TOGETHER:
             self._keep_vectors(run)
 
@@ -321,23 +323,6 @@ class LibraryImport:
         if embedding is not None and run.vectors:
             embedding.embeddings.add_embeddings(embedding.embedder.encoder_hash, run.vectors)
             run.vectors = {}
-
-
-def _regular_content(file: Path) -> bytes:
-    """Return a file's bytes, at most one more than are allowed.
-
-    Raises
-    ------
-    OSError
-        If it cannot be read, or is a pipe or device: it would have no end, or never answer.
-
-    """
-    descriptor = os.open(file, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-    with os.fdopen(descriptor, "rb") as stream:
-        status = os.fstat(descriptor)
-        if not stat.S_ISREG(status.st_mode):
-            raise OSError(errno.EINVAL, "not a regular file")
-        return stream.read(min(status.st_size, MAX_FILE_BYTES) + 1)
 
 
 def updated_case(

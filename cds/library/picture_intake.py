@@ -111,7 +111,7 @@ class PictureIntake:
         if self.catalogue.is_kept_out(patient_key, digest, owner_ehr_id=row.owner_ehr_id):
             return Taken(report, refusal=ERASED)
         prepared = prepare(
-            file.content,
+            digest,
             self.deidentifier.frame(file.content, frame, subject, report),
             file.source,
             blobs=self.blobs,

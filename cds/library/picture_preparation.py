@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from hashlib import sha256
 from io import BytesIO
 
 import numpy as np
@@ -86,7 +85,7 @@ def read_frame(content: bytes, reader: PictureReader) -> PixelFrame:
 
 
 def prepare(
-    content: bytes,
+    content_sha256: str,
     frame: PixelFrame,
     source: SourcePicture,
     *,
@@ -98,8 +97,8 @@ def prepare(
 
     Parameters
     ----------
-    content
-        The source file, for its hash.
+    content_sha256
+        Of the source file, in hexadecimal.
     frame
         What was decoded from it.
     source
@@ -126,7 +125,7 @@ def prepare(
         laterality=source.laterality or frame.laterality,
         inner_hashes=inner_hashes(kept),
     )
-    return PreparedPicture(picture, sha256(content).hexdigest(), frame, grey)
+    return PreparedPicture(picture, content_sha256, frame, grey)
 
 
 def to_png(frame: PixelFrame) -> tuple[int, int, bytes]:

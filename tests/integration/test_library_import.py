@@ -26,9 +26,10 @@ from cds.domain.errors import CdsError, Reason
 from cds.domain.pixels import PixelFrame
 from cds.engine.deidentification import shipped_deidentifier
 from cds.library.embedding_run import embed_missing
-from cds.library.import_run import UNREADABLE_FILE, LibraryImport
+from cds.library.import_run import LibraryImport
 from cds.library.import_summary import ImportSummary
 from cds.library.library_stats import library_stats
+from cds.library.source_files import UNREADABLE_FILE
 from cds.library.sources import SourceRequest, open_source
 from cds.settings import Settings
 from tests.builders.dicom import a_dataset, dicom_bytes

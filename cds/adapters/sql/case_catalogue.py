@@ -8,12 +8,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 
-from sqlalchemy import Engine, delete, distinct, func, select, update
+from sqlalchemy import Engine, bindparam, delete, distinct, func, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from cds.adapters.sql.case_rows import CaseRows, finding_rows
-from cds.adapters.sql.erasure import is_kept_out
+from cds.adapters.sql.erasure import is_any_kept_out, is_kept_out
 from cds.adapters.sql.librarian_models import CaseUpdateRow
 from cds.adapters.sql.models import (
     CaseFindingRow,
@@ -21,11 +21,23 @@ from cds.adapters.sql.models import (
     ImportRejection,
     ImportRun,
     LibraryCaseRow,
+    Table,
 )
 from cds.adapters.sql.types import check_texts
-from cds.domain.case import CasePicture, LibraryCase
+from cds.domain.case import CasePicture, LibraryCase, NewCase
+from cds.domain.errors import CdsError, Reason
 
 BATCH = 500  # rows per query; below SQLite's limit of bound variables
+# Asked for each file: made once, since building a statement takes longer than asking SQLite.
+_PICTURE_OF_FILE = (
+    select(CasePictureRow.picture_id)
+    .where(CasePictureRow.content_key == bindparam("content_key"))
+    .limit(1)
+)
+_CASE_OF_STUDY = select(LibraryCaseRow.case_id).where(
+    LibraryCaseRow.collection == bindparam("collection"),
+    LibraryCaseRow.study_key == bindparam("study_key"),
+)
 
 
 class SqlCaseCatalogue:
@@ -67,9 +79,14 @@ class SqlCaseCatalogue:
     def has_file(self, content_sha256: str) -> bool:
         """Tell whether a picture with exactly these bytes is in the library."""
         key = self._rows.content_key(content_sha256)
-        query = select(CasePictureRow.picture_id).where(CasePictureRow.content_key == key)
-        with Session(self._engine) as session:
-            return session.scalar(query) is not None
+        with self._engine.connect() as connection:
+            return connection.scalar(_PICTURE_OF_FILE, {"content_key": key}) is not None
+
+    def has_study(self, collection: str, study_key: str) -> bool:
+        """Tell whether a study of a collection is in the library."""
+        values = {"collection": collection, "study_key": study_key}
+        with self._engine.connect() as connection:
+            return connection.scalar(_CASE_OF_STUDY, values) is not None
 
     def add_case(
         self,
@@ -99,6 +116,48 @@ class SqlCaseCatalogue:
         except IntegrityError:
             return False
 
+    def add_cases(self, new: Sequence[NewCase], *, run_id: str | None = None) -> bool:
+        """Add cases with their pictures in one transaction, all of them or none.
+
+        Returns
+        -------
+        bool
+            False if one of them cannot be added, for whatever reason: nothing was added, and
+            `add_case` says of each what became of it.
+
+        Raises
+        ------
+        CdsError
+            STORAGE_UNAVAILABLE if the database does not take them; nothing was added.
+
+        """
+        at = datetime.now(UTC)
+        in_order = sorted(new, key=lambda one: one.case.case_id)  # the same for every importer
+        rows = [self._rows.case_row(one.case, one.notes, run_id, at) for one in in_order]
+        parts: list[Table] = []
+        for one in in_order:
+            parts += self._rows.picture_rows(one.case, one.content_sha256)
+            parts += finding_rows(one.case)
+        patients = [one.case.patient_key for one in new]
+        keys = [self._rows.content_key(digest) for one in new for digest in one.content_sha256]
+        try:
+            check_texts([*rows, *parts])
+            with Session(self._engine) as session, session.begin():
+                session.add_all(rows)
+                session.flush()
+                session.add_all(parts)
+                session.flush()
+                if is_any_kept_out(session, patients, keys):
+                    session.rollback()
+                    return False
+                return True
+        except IntegrityError:
+            return False
+        except CdsError as error:
+            if error.reason is not Reason.INVALID_REQUEST:
+                raise
+            return False
+
     def add_pictures(
         self, case_id: str, pictures: Sequence[CasePicture], content_sha256: Sequence[str]
     ) -> bool:
@@ -122,8 +181,8 @@ class SqlCaseCatalogue:
     ) -> bool:
         """Tell whether patient or file were erased, or the patient has opted out."""
         key = self._rows.content_key(content_sha256)
-        with Session(self._engine) as session:
-            return is_kept_out(session, patient_key, [key], owner_ehr_id)
+        with self._engine.connect() as connection:
+            return is_kept_out(connection, patient_key, [key], owner_ehr_id)
 
     def _unless_kept_out(
         self, session: Session, case: LibraryCase, content_sha256: Sequence[str]

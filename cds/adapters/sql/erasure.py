@@ -9,8 +9,13 @@ from dataclasses import replace
 from datetime import datetime
 
 from sqlalchemy import (
+    Connection,
     Engine,
     String,
+    bindparam,
+    exists,
+    literal,
+    or_,
     select,
     text,
     update,
@@ -50,6 +55,14 @@ from cds.domain.erasure import (
     RunningErasure,
     Tombstone,
     TombstoneKind,
+)
+
+# Made once: to build a statement takes several times as long as to ask SQLite.
+_BURIED = exists().where(ErasureTombstone.key.in_(bindparam("keys", expanding=True)))
+_OPTED_OUT = OptOutRow.patient_key.in_(bindparam("patients", expanding=True))
+_KEPT_OUT_OF_ANY = select(literal(1)).where(or_(_BURIED, exists().where(_OPTED_OUT)))
+_KEPT_OUT_OF_ONE = select(literal(1)).where(
+    or_(_BURIED, exists().where(_OPTED_OUT, OptOutRow.owner_ehr_id == bindparam("owner")))
 )
 
 MIN_NAME_LENGTH = 4  # a shorter number must stand alone in a file's name to be the patient's
@@ -291,7 +304,7 @@ class SqlErasures:
 
 
 def is_kept_out(
-    session: Session,
+    asked: Connection | Session,
     patient_key: str,
     content_keys: Sequence[str],
     owner_ehr_id: str | None,
@@ -300,13 +313,18 @@ def is_kept_out(
 
     A case that belongs to no EHR is shown to all of them: there the opt-outs of each one count.
     """
-    buried = select(ErasureTombstone.key).where(
-        ErasureTombstone.key.in_([patient_key, *content_keys])
-    )
-    opted_out = select(OptOutRow.patient_key).where(OptOutRow.patient_key == patient_key)
-    if owner_ehr_id is not None:
-        opted_out = opted_out.where(OptOutRow.owner_ehr_id == owner_ehr_id)
-    return any(session.scalars(query.limit(1)).first() is not None for query in (buried, opted_out))
+    values = {"keys": [patient_key, *content_keys], "patients": [patient_key]}
+    if owner_ehr_id is None:
+        return asked.scalar(_KEPT_OUT_OF_ANY, values) is not None
+    return asked.scalar(_KEPT_OUT_OF_ONE, {**values, "owner": owner_ehr_id}) is not None
+
+
+def is_any_kept_out(
+    asked: Connection | Session, patient_keys: Sequence[str], content_keys: Sequence[str]
+) -> bool:
+    """Tell whether one of the patients or files was erased, or has opted out of any library."""
+    values = {"keys": [*patient_keys, *content_keys], "patients": list(patient_keys)}
+    return asked.scalar(_KEPT_OUT_OF_ANY, values) is not None
 
 
 def erased_among(session: Session, patient_keys: Sequence[str]) -> frozenset[str]:
