@@ -90,6 +90,11 @@ class Resamples:
         drawn = patient_resamples(patients, seed, n_resamples=n_resamples)
         return cls(len(patients), tuple(drawn))
 
+    def weights(self) -> FloatArray:
+        """Return how often each draw holds each query, shape ``(n_draws, n_queries)``."""
+        counts = [np.bincount(draw, minlength=self.n_queries) for draw in self.draws]
+        return np.array(counts, dtype=np.float64)
+
     def mean(self, values: FloatArray) -> Estimate:
         """Estimate the mean of one value per query, shape ``(q,)``."""
         return interval(float(values.mean()), np.array([values[d].mean() for d in self.draws]))

@@ -183,15 +183,65 @@ def ranked_measures(truth: IntArray, raw_probabilities: FloatArray) -> FloatArra
         average precision.
 
     """
-    n_classes = raw_probabilities.shape[1]
     values = []
-    for number in [1] if n_classes == 2 else range(n_classes):
+    for number in _looked_at(raw_probabilities):
         is_class = truth == number
         if is_class.all() or not is_class.any():
             return np.full(2, np.nan)
         column = raw_probabilities[:, number]
         values.append((roc_auc_score(is_class, column), average_precision_score(is_class, column)))
     return np.asarray(np.mean(values, axis=0), dtype=np.float64)
+
+
+def drawn_ranked_measures(
+    truth: IntArray, raw_probabilities: FloatArray, resamples: Resamples
+) -> FloatArray:
+    """Return what `ranked_measures` gives in each draw, for all draws at once.
+
+    Parameters
+    ----------
+    truth, raw_probabilities
+        As for `ranked_measures`.
+    resamples
+        Draws of patients.
+
+    Returns
+    -------
+    numpy.ndarray
+        Shape ``(n_draws, 2)``.
+
+    """
+    weights = resamples.weights()
+    values = [
+        _weighted_areas(truth == number, raw_probabilities[:, number], weights)
+        for number in _looked_at(raw_probabilities)
+    ]
+    return np.asarray(np.mean(values, axis=0), dtype=np.float64)
+
+
+def _looked_at(raw_probabilities: FloatArray) -> range:
+    """Return the classes that count: of two, the second."""
+    n_classes = raw_probabilities.shape[1]
+    return range(1, 2) if n_classes == 2 else range(n_classes)
+
+
+def _weighted_areas(
+    is_class: NDArray[np.bool_], column: FloatArray, weights: FloatArray
+) -> FloatArray:
+    """Return AUROC and average precision under each row of weights, shape ``(n_rows, 2)``."""
+    order = np.argsort(-column, kind="stable")
+    levels = np.flatnonzero(np.diff(column[order], prepend=np.inf))
+    is_first = is_class[order].astype(np.float64)
+    inside = np.add.reduceat(weights[:, order] * is_first, levels, axis=1)
+    outside = np.add.reduceat(weights[:, order] * (1.0 - is_first), levels, axis=1)
+    above_inside, above_outside = inside.cumsum(axis=1), outside.cumsum(axis=1)
+    n_inside, n_outside = above_inside[:, -1], above_outside[:, -1]
+    beaten = n_outside[:, None] - above_outside + outside / 2.0
+    shares = above_inside / np.maximum(above_inside + above_outside, 1e-12)
+    possible = np.where((n_inside > 0.0) & (n_outside > 0.0), 1.0, np.nan)
+    auroc = (inside * beaten).sum(axis=1) / np.maximum(n_inside * n_outside, 1e-12)
+    precision = (inside * shares).sum(axis=1) / np.maximum(n_inside, 1e-12)
+    return np.column_stack([auroc * possible, precision * possible])
 
 
 def classification_estimates(
@@ -217,13 +267,17 @@ def classification_estimates(
     """
     n_classes = said.raw_probabilities.shape[1]
 
-    def values(chosen: IntArray) -> FloatArray:
-        confusion = confusion_of(truth[chosen], said.decisions[chosen], n_classes)
-        ranked = ranked_measures(truth[chosen], said.raw_probabilities[chosen])
-        return np.concatenate([counted_measures(confusion), ranked])
+    def counted(chosen: IntArray) -> FloatArray:
+        return counted_measures(confusion_of(truth[chosen], said.decisions[chosen], n_classes))
 
-    everything = values(np.arange(len(truth)))
-    drawn = np.array([values(chosen) for chosen in resamples.draws])
+    ranked = ranked_measures(truth, said.raw_probabilities)
+    everything = np.concatenate([counted(np.arange(len(truth))), ranked])
+    drawn = np.hstack(
+        [
+            np.array([counted(draw) for draw in resamples.draws]),
+            drawn_ranked_measures(truth, said.raw_probabilities, resamples),
+        ]
+    )
     estimates = {
         name: interval(float(everything[i]), drawn[:, i]) for i, name in enumerate(MEASURES)
     }

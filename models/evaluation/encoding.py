@@ -8,21 +8,20 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 import numpy as np
+import onnxruntime
 from numpy.typing import NDArray
 
 from cds.domain.errors import CdsError, Reason
 from cds.domain.pixels import PixelFrame
 from models.embedder import EMBEDDING_OUTPUT, INPUT_NAME, OnnxImageEmbedder
 from models.evaluation.dataset import LabelledPicture
+from models.manifest import read_manifest
 from models.preprocessing import Preprocessing
 from models.runtime import open_session
 from models.shipped import SHIPPED_ENCODER_NAME, shipped_encoder
-
-if TYPE_CHECKING:
-    import onnxruntime
 
 Float32Array = NDArray[np.float32]
 
@@ -46,6 +45,11 @@ class Encoder(Protocol):
         """SHA-256 (hex) of weights and preprocessing."""
         ...
 
+    @property
+    def trained_on(self) -> tuple[str, ...]:
+        """Sources of its training that it names."""
+        ...
+
     def vectors(self, frames: Sequence[PixelFrame]) -> Float32Array:
         """Return shape ``(n, d)``, unit norm; raises CdsError if a frame is refused."""
         ...
@@ -56,6 +60,13 @@ class FolderEncoder:
     """An encoder folder, opened."""
 
     embedder: OnnxImageEmbedder
+    trained_on: tuple[str, ...] = ()
+
+    @classmethod
+    def from_folder(cls, folder: Path) -> FolderEncoder:
+        """Verify and open a folder; raises CdsError MODEL_UNAVAILABLE as the embedder does."""
+        embedder = OnnxImageEmbedder.from_folder(folder)
+        return cls(embedder, tuple(rows.source for rows in read_manifest(folder).training))
 
     @property
     def name(self) -> str:
@@ -98,6 +109,11 @@ class StoredVectors:
         """SHA-256 (hex) of weights and preprocessing."""
         return self.encoder.encoder_hash
 
+    @property
+    def trained_on(self) -> tuple[str, ...]:
+        """Sources of its training."""
+        return self.encoder.trained_on
+
     def vectors(self, frames: Sequence[PixelFrame]) -> Float32Array:
         """Return shape ``(n, d)``, unit norm."""
         found = [self.stored.get(frame.content_sha256) for frame in frames]
@@ -117,6 +133,7 @@ class FrozenNetwork:
     encoder_hash: str
     session: onnxruntime.InferenceSession
     preprocessing: Preprocessing
+    trained_on: tuple[str, ...] = ()
 
     def vectors(self, frames: Sequence[PixelFrame]) -> Float32Array:
         """Return shape ``(n, d)``, scaled to unit norm."""
@@ -140,7 +157,7 @@ def open_encoder(name: str) -> FolderEncoder:
 
     """
     folder = shipped_encoder() if name == SHIPPED_ENCODER_NAME else Path(name)
-    return FolderEncoder(OnnxImageEmbedder.from_folder(folder))
+    return FolderEncoder.from_folder(folder)
 
 
 def open_baseline(path: Path, beside: FolderEncoder) -> Encoder:
@@ -166,7 +183,7 @@ def open_baseline(path: Path, beside: FolderEncoder) -> Encoder:
 
     """
     if path.is_dir():
-        return FolderEncoder(OnnxImageEmbedder.from_folder(path))
+        return FolderEncoder.from_folder(path)
     try:
         content = path.read_bytes()
     except OSError:

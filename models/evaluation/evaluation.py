@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -22,7 +23,7 @@ from models.evaluation.classification import (
     majority_measures,
     neighbor_shares,
 )
-from models.evaluation.dataset import EvaluationSet
+from models.evaluation.dataset import SOURCE, EvaluationSet
 from models.evaluation.retrieval import PRECISION_AT_1, Neighbors, nearest, per_query
 from models.evaluation.shortcuts import ShortcutAudit, shortcut_audits
 from models.evaluation.subgroups import Subgroup, subgroups
@@ -58,11 +59,19 @@ class EvaluationSettings:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Subject:
-    """An encoder with its vectors of the set, shape ``(n, d)``, unit norm."""
+    """An encoder with its vectors of the set, shape ``(n, d)``, unit norm.
+
+    Attributes
+    ----------
+    trained_on
+        Sources that its manifest names.
+
+    """
 
     name: str
     encoder_hash: str
     vectors: Float32Array
+    trained_on: tuple[str, ...] = ()
 
     @property
     def dimension(self) -> int:
@@ -141,6 +150,8 @@ class Evaluation:
         Queries with no case of their class to find: they count as 0, they do not vanish.
     class_counts
         Class to pictures among queries and in the library.
+    training_notes
+        A sentence per encoder that was trained on one of the sources.
     notes
         What was left out, and what could not be measured.
 
@@ -166,6 +177,7 @@ class Evaluation:
     classifiers: tuple[Classifier, ...]
     subgroups: tuple[Subgroup, ...]
     shortcuts: tuple[ShortcutAudit, ...]
+    training_notes: tuple[str, ...]
     notes: tuple[str, ...]
 
     def to_json(self) -> dict[str, Any]:
@@ -253,8 +265,30 @@ def evaluate(
         classifiers=tuple(classifiers),
         subgroups=by_group,
         shortcuts=shortcuts,
+        training_notes=_seen_in_training(data, subjects),
         notes=(*data.notes, *silent),
     )
+
+
+def _seen_in_training(data: EvaluationSet, subjects: list[Subject]) -> tuple[str, ...]:
+    """Return a sentence per encoder that was trained on one of the sources."""
+    sources = set(data.attributes[SOURCE]) - {""}
+    notes = []
+    for subject in subjects:
+        seen = sorted(s for s in sources if any(_is_same(s, one) for one in subject.trained_on))
+        if seen:
+            notes.append(
+                f"{subject.name} was trained on pictures of {', '.join(seen)}: part of these may "
+                "be among them, so that its figures are too good. Judge an encoder by pictures "
+                "that it has not seen."
+            )
+    return tuple(notes)
+
+
+def _is_same(one: str, other: str) -> bool:
+    """Tell whether two spellings of a collection's name begin alike."""
+    first, second = (re.sub(r"[^a-z0-9]", "", name.casefold()) for name in (one, other))
+    return bool(first and second) and (first.startswith(second) or second.startswith(first))
 
 
 class _Measuring:

@@ -8,8 +8,14 @@ from typing import Any
 import numpy as np
 
 from models.evaluation.dataset import EvaluationSet
-from models.evaluation.evaluation import EvaluationSettings, Measure, Say, Subject, as_json
-from models.evaluation.evaluation import evaluate
+from models.evaluation.evaluation import (
+    EvaluationSettings,
+    Measure,
+    Say,
+    Subject,
+    as_json,
+    evaluate,
+)
 from models.evaluation.retrieval import nearest
 
 SCHEMA = "precedent.comparison/1"
@@ -102,5 +108,5 @@ def compared(
         measures={"retrieval": found.retrieval, **tables},
         n_only_a=int(np.sum(right[0] & ~right[1])),
         n_only_b=int(np.sum(right[1] & ~right[0])),
-        notes=found.notes,
+        notes=(*found.training_notes, *found.notes),
     )

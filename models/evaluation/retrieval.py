@@ -135,9 +135,7 @@ def average_precision(relevant: BoolArray, n_relevant: IntArray, *, cutoff: int)
 
     """
     possible = np.minimum(n_relevant, cutoff)
-    return np.asarray(
-        _precision_sums(relevant, cutoff) / np.maximum(possible, 1), dtype=np.float64
-    )
+    return np.asarray(_precision_sums(relevant, cutoff) / np.maximum(possible, 1), dtype=np.float64)
 
 
 def average_precision_of_hits(relevant: BoolArray, *, cutoff: int) -> FloatArray:

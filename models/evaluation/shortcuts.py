@@ -1,4 +1,4 @@
-"""Shortcut audit: do neighbours agree on source or view more than on the finding?
+"""The shortcut audit: whether neighbours agree on source or view more than on the finding.
 
 Likeness that follows the scanner, the hospital or the view can look like likeness of the disease
 where the two go together. Agreement is therefore set against chance, compared with the finding's
@@ -122,15 +122,13 @@ def shortcut_audits(
             why = "is the same for all pictures" if n_values == 1 else "is not stated"
             silent.append(f"The {attribute} {why}: whether it is a shortcut cannot be seen here.")
             continue
-        draws = Resamples.of_patients(
-            data.query_groups[usable], seed=seed, n_resamples=n_resamples
-        )
+        draws = Resamples.of_patients(data.query_groups[usable], seed=seed, n_resamples=n_resamples)
         audits.append(_audit(attribute, vectors, data, neighbors, (codes, usable), draws))
     return tuple(audits), tuple(silent)
 
 
 def _codes(data: EvaluationSet, attribute: str) -> tuple[IntArray, int]:
-    """Number the values; one that is not stated gets a number of its own below -1."""
+    """Give each value a number; one that is not stated has a number of its own below -1."""
     column = data.attributes[attribute]
     numbers = {value: index for index, value in enumerate(sorted(set(column) - {""}))}
     codes = [numbers.get(value, _FIRST_UNSTATED - place) for place, value in enumerate(column)]

@@ -7,8 +7,12 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from models.evaluation.bootstrap import Estimate, Resamples
-from models.evaluation.classification import ClassProbabilities, ranked_measures
+from models.evaluation.bootstrap import Estimate, Resamples, interval
+from models.evaluation.classification import (
+    ClassProbabilities,
+    drawn_ranked_measures,
+    ranked_measures,
+)
 from models.evaluation.dataset import ATTRIBUTES, EvaluationSet
 
 FloatArray = NDArray[np.float64]
@@ -71,13 +75,13 @@ def subgroups(
     Returns
     -------
     tuple of Subgroup
-        By attribute, then value; an attribute that is not stated at all is left out.
+        By attribute, then value; an attribute with one value is left out.
 
     """
     found = []
     for attribute in ATTRIBUTES:
         values = np.array(data.values_of(attribute, data.queries))
-        if not (values != "").any():
+        if len(np.unique(values)) < 2:
             continue
         for value in sorted(set(values.tolist()), key=lambda text: (not text, text)):
             inside = np.flatnonzero(values == value)
@@ -104,6 +108,7 @@ def _subgroup(
     if n_patients >= MINIMUM_PATIENTS:
         shares = said.raw_probabilities[inside]
         precision = draws.mean(first_right[inside])
-        auroc = draws.spread(lambda part: float(ranked_measures(truth[part], shares[part])[0]))
+        area = float(ranked_measures(truth, shares)[0])
+        auroc = interval(area, drawn_ranked_measures(truth, shares, draws)[:, 0])
     majority = float(np.bincount(truth).max() / len(truth))
     return Subgroup(*name, len(inside), n_patients, majority, precision, auroc)
