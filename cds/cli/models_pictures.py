@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -12,24 +12,27 @@ from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+from numpy.typing import NDArray
 from rich.console import Console
 
-from cds.adapters.storage import Storage, open_storage
 from cds.cli.argument_types import at_least_one
 from cds.cli.progress import Steps
 from cds.domain.case import CasePicture, LibraryCase, ViewGroup
 from cds.domain.errors import CdsError, Reason
 from cds.domain.pixels import PixelFrame
 from cds.library.labelled_folder import FolderReading, read_labelled_folder
-from cds.library.picture_preparation import from_png
 from cds.library.source_case import RejectedRow, SourceCase
 from cds.settings import settings_from_environment
+from models.evaluation.dataset import LabelledPicture, stated
 
 if TYPE_CHECKING:
-    from models.evaluation.dataset import EvaluationSet, LabelledPicture
+    from cds.adapters.storage import Storage
+    from models.evaluation.dataset import EvaluationSet
     from models.evaluation.encoding import Encoder, FolderEncoder
     from models.evaluation.evaluation import EvaluationSettings, Subject
 
+Float32Array = NDArray[np.float32]
 FileReader = Callable[[Path], PixelFrame]
 
 
@@ -76,24 +79,24 @@ class PictureSource:
 
     Attributes
     ----------
-    storage
-        The installed library, if they come from it: it holds vectors already.
+    stored_vectors
+        Encoder hash to the vectors that are stored already, by the hash that a frame carries; of
+        an installed library.
 
     """
 
     name: str
     pictures: list[LabelledPicture]
     notes: tuple[str, ...] = ()
-    storage: Storage | None = None
+    stored_vectors: Callable[[str], Mapping[str, Float32Array]] | None = None
 
     def with_stored_vectors(self, encoder: FolderEncoder) -> Encoder:
         """Return the encoder, which looks up vectors that the library holds."""
         from models.evaluation.encoding import StoredVectors
 
-        if self.storage is None:
+        if self.stored_vectors is None:
             return encoder
-        vectors = self.storage.embeddings.embeddings(encoder.encoder_hash)
-        return StoredVectors(encoder, {_frame_hash(key): v for key, v in vectors.items()})
+        return StoredVectors(encoder, self.stored_vectors(encoder.encoder_hash))
 
 
 def settings_of(arguments: argparse.Namespace, *, with_probe: bool) -> EvaluationSettings:
@@ -172,6 +175,8 @@ def measured_pictures(
 
 
 def _library(collection: str | None) -> PictureSource:
+    from cds.adapters.storage import open_storage
+
     storage = open_storage(settings_from_environment())
     cases = [
         case
@@ -183,11 +188,16 @@ def _library(collection: str | None) -> PictureSource:
         raise CdsError(Reason.INVALID_REQUEST, f"The library holds {where}.")
     pictures = [_of_case(storage, case, one) for case in cases for one in case.pictures]
     name = f"the installed library ({collection})" if collection else "the installed library"
-    return PictureSource(name, pictures, (), storage)
+
+    def stored(encoder_hash: str) -> Mapping[str, Float32Array]:
+        vectors = storage.embeddings.embeddings(encoder_hash)
+        return {_frame_hash(picture_id): vector for picture_id, vector in vectors.items()}
+
+    return PictureSource(name, pictures, (), stored)
 
 
 def _of_case(storage: Storage, case: LibraryCase, picture: CasePicture) -> LabelledPicture:
-    from models.evaluation.dataset import LabelledPicture, stated
+    from cds.library.picture_preparation import from_png
 
     first = [case.diagnosis] if case.diagnosis is not None else []
     view = picture.view_group if picture.view_group is not ViewGroup.OTHER else None
@@ -248,8 +258,6 @@ def _by_class(
 
 
 def _of_row(row: SourceCase, read: FileReader) -> LabelledPicture:
-    from models.evaluation.dataset import LabelledPicture, stated
-
     file = row.pictures[0].file
     assert file is not None  # noqa: S101 - a labelled folder lists files that it has found
     return LabelledPicture(
