@@ -32,12 +32,12 @@ POSTGRESQL = Path("/usr/lib/postgresql/15/bin/initdb")  # where Debian puts what
 OLDEST, TOO_NEW = (3, 11), (3, 14)
 PARTS = {
     "demo": ("runtime", "build"),
-    "setup": ("runtime", "build", "dev"),
-    "test": ("runtime", "build", "dev"),
-    "test-interop": ("runtime", "build", "dev"),
-    "check": ("runtime", "build", "dev"),
+    "setup": ("runtime", "build", "evaluate", "dev"),
+    "test": ("runtime", "build", "evaluate", "dev"),
+    "test-interop": ("runtime", "build", "evaluate", "dev"),
+    "check": ("runtime", "build", "evaluate", "dev"),
     "bench": ("runtime", "build", "bench"),
-    "test-train": ("runtime", "build", "dev"),
+    "test-train": ("runtime", "build", "evaluate", "dev"),
 }
 CHECKS = (
     ("ruff check", ["-m", "ruff", "check", "."]),
@@ -113,7 +113,7 @@ def lock_part(lock_text: str, part: str) -> str:
     lock_text
         The text of requirements.lock.
     part
-        ``runtime``, ``build``, ``dev`` or ``bench``.
+        ``runtime``, ``build``, ``evaluate``, ``dev`` or ``bench``.
 
     Returns
     -------

@@ -75,12 +75,13 @@ def _parts(*, upgrade: bool) -> dict[str, Pins]:
     with tempfile.TemporaryDirectory() as folder:
         everything = Path(folder) / "everything.txt"
         everything.write_text("" if upgrade or not LOCK.exists() else LOCK.read_text())
-        sources = ("--extra", "dev", "--extra", "bench")
+        sources = ("--extra", "evaluate", "--extra", "dev", "--extra", "bench")
         _compile("pyproject.toml", *sources, "--output-file", str(everything))
         pinned = ("--constraint", str(everything))
         candidates = {
             "runtime": _compile("pyproject.toml", *pinned),
             "build": _compile("-", stdin="\n".join(build)),
+            "evaluate": _compile("pyproject.toml", "--extra", "evaluate", *pinned),
             "dev": _compile("pyproject.toml", "--extra", "dev", *pinned),
             "bench": _compile("pyproject.toml", "--extra", "bench", *pinned),
         }

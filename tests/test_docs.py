@@ -84,7 +84,7 @@ def test_lock_when_compared_with_pyproject_was_made_from_it() -> None:
     assert stated[1] == fingerprint(), "run: make lock"
 
 
-@pytest.mark.parametrize("part", ["runtime", "build", "dev", "bench"])
+@pytest.mark.parametrize("part", ["runtime", "build", "evaluate", "dev", "bench"])
 def test_lock_when_read_pins_and_hashes_every_line_of_a(part: str) -> None:
     lines = lock_part(LOCK.read_text(encoding="utf-8"), part)
     blocks = re.split(r"^(?=\w)", lines, flags=re.MULTILINE)[1:]

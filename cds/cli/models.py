@@ -7,12 +7,16 @@ from types import ModuleType
 
 from cds.cli import (
     models_card,
+    models_compare,
+    models_evaluate,
     models_train,
 )
 
 # Each has `add_parser(subparsers)`; what is heavy is imported when the command runs.
 MODULES: tuple[ModuleType, ...] = (
     models_train,
+    models_evaluate,
+    models_compare,
     models_card,
 )
 

@@ -8,33 +8,14 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.metrics import roc_auc_score
 
+from models.evaluation.bootstrap import Estimate, interval, patient_resamples
+
+__all__ = ["Estimate", "RetrievalTask", "measured", "neighbor_auroc", "precision_at", "ranked"]
+
 Float32Array = NDArray[np.float32]
 IntArray = NDArray[np.intp]
 
 N_VOTERS = 15
-_N_RESAMPLES = 1000
-_INTERVAL_PERCENTILES = (2.5, 97.5)
-
-
-@dataclass(frozen=True, slots=True)
-class Estimate:
-    """A measure with its bootstrap interval by patient.
-
-    Attributes
-    ----------
-    value
-        The measure on all queries.
-    low, high
-        95 % percentile interval; descriptive.
-
-    """
-
-    value: float
-    low: float
-    high: float
-
-    def __str__(self) -> str:
-        return f"{self.value:.3f} ({self.low:.3f} to {self.high:.3f})"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -185,23 +166,8 @@ def measured(
         return float(first[chosen].mean()), float(fifth[chosen].mean()), auroc
 
     everything = values(np.arange(len(task.query_classes)))
-    resampled = np.array(
-        [values(chosen) for chosen in _patient_resamples(task.query_patients, seed)]
-    )
-    low, high = np.nanpercentile(resampled, _INTERVAL_PERCENTILES, axis=0)
+    drawn = np.array([values(chosen) for chosen in patient_resamples(task.query_patients, seed)])
     return {
-        name: Estimate(everything[column], float(low[column]), float(high[column]))
+        name: interval(everything[column], drawn[:, column])
         for column, name in enumerate(("P@1", "P@5", "AUROC"))
     }
-
-
-def _patient_resamples(patients: IntArray, seed: int) -> list[IntArray]:
-    """Draw whole patients with replacement."""
-    generator = np.random.default_rng(seed)
-    rows_of = [np.flatnonzero(patients == patient) for patient in np.unique(patients)]
-    return [
-        np.concatenate(
-            [rows_of[drawn] for drawn in generator.integers(len(rows_of), size=len(rows_of))]
-        )
-        for _ in range(_N_RESAMPLES)
-    ]

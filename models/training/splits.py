@@ -9,15 +9,21 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from models.picture_groups import joined_groups, near_duplicate_pairs
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from models.training.rows import Row
 
-# Two pictures whose thumbnails correlate more than this are one film, resized or re-windowed.
-# Chosen on the shared pictures: see docs/encoder.md.
-DUPLICATE_CORRELATION = 0.98
-_THUMBNAIL_SIDE_PX = 32
+__all__ = [
+    "LeakError",
+    "Split",
+    "groups_of",
+    "near_duplicate_pairs",
+    "refuse_leak",
+    "split_by_group",
+]
 
 
 class LeakError(ValueError):
@@ -40,34 +46,6 @@ class Split:
     test: NDArray[np.intp]
 
 
-def near_duplicate_pairs(
-    squares: NDArray[np.uint8], *, threshold: float = DUPLICATE_CORRELATION
-) -> list[tuple[int, int]]:
-    """Find pictures that are copies of each other, whatever their size or window.
-
-    Parameters
-    ----------
-    squares
-        Shape ``(n, rows, columns)``, uint8, preprocessed; sides divisible by 32.
-    threshold
-        Smallest correlation of two thumbnails.
-
-    Returns
-    -------
-    list of tuple
-        Pairs of indices, the smaller one first.
-
-    """
-    n, rows, columns = squares.shape
-    side = _THUMBNAIL_SIDE_PX
-    cells = squares.reshape(n, side, rows // side, side, columns // side)
-    thumbnails = cells.mean(axis=(2, 4), dtype=np.float32).reshape(n, -1)
-    thumbnails -= thumbnails.mean(axis=1, keepdims=True)
-    thumbnails /= np.maximum(np.linalg.norm(thumbnails, axis=1, keepdims=True), 1e-6)
-    first, second = np.nonzero(np.triu(thumbnails @ thumbnails.T >= threshold, k=1))
-    return list(zip(first.tolist(), second.tolist(), strict=True))
-
-
 def groups_of(rows: Sequence[Row], duplicates: Iterable[tuple[int, int]]) -> NDArray[np.intp]:
     """Join rows of one patient, of one named duplicate group, and near-duplicates.
 
@@ -84,25 +62,7 @@ def groups_of(rows: Sequence[Row], duplicates: Iterable[tuple[int, int]]) -> NDA
         Shape ``(n,)``; the group of each row is the index of its first member.
 
     """
-    parent = list(range(len(rows)))
-
-    def root(index: int) -> int:
-        while parent[index] != index:
-            parent[index] = parent[parent[index]]
-            index = parent[index]
-        return index
-
-    def join(first: int, second: int) -> None:
-        low, high = sorted((root(first), root(second)))
-        parent[high] = low
-
-    seen: dict[str, int] = {}
-    for index, row in enumerate(rows):
-        for key in _keys(row):
-            join(index, seen.setdefault(key, index))
-    for first, second in duplicates:
-        join(first, second)
-    return np.array([root(index) for index in range(len(rows))], dtype=np.intp)
+    return joined_groups([_keys(row) for row in rows], duplicates)
 
 
 def split_by_group(
