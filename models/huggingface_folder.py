@@ -77,9 +77,7 @@ def check_contents(contents: Mapping[str, bytes], wishes: Wishes) -> Brought:
     return Brought(contents, probe(session, processing, config, wishes))
 
 
-def take_over(
-    brought: Brought, store: Path, *, name: str, origin: str, created_on: str
-) -> Path:
+def take_over(brought: Brought, store: Path, *, name: str, origin: str, created_on: str) -> Path:
     """Write the checked files as an encoder folder, whole or not at all; owner only.
 
     Parameters

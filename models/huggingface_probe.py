@@ -167,9 +167,7 @@ def _no_output(name: str | None, outputs: Mapping[str, Float32Array]) -> str:
     return f"None of the graph's outputs ({have}) is known to be an embedding; name one (--output)."
 
 
-def _best_output(
-    outputs: Mapping[str, Float32Array], config: Mapping[str, Any]
-) -> str | None:
+def _best_output(outputs: Mapping[str, Float32Array], config: Mapping[str, Any]) -> str | None:
     pooled = [n for n in POOLED_OUTPUTS if n in outputs and _is_flat(outputs[n])]
     if LAST_HIDDEN_STATE in outputs and config.get("model_type") in _WITHOUT_TRAINED_POOLER:
         pooled = [n for n in pooled if n != "pooler_output"]

@@ -190,7 +190,9 @@ def _sizes(config: Mapping[str, Any]) -> dict[str, Any]:
         size = _old_size(size, str(config.get("image_processor_type", "")))
     is_convnext = str(config.get("image_processor_type", "")).startswith("ConvNext")
     if is_convnext:
-        return _convnext_sizes(int(size["shortest_edge"]), float(config.get("crop_pct") or 224 / 256))
+        return _convnext_sizes(
+            int(size["shortest_edge"]), float(config.get("crop_pct") or 224 / 256)
+        )
     found: dict[str, Any] = {}
     if config.get("do_resize", True):
         if "shortest_edge" in size:

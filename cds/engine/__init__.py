@@ -17,13 +17,14 @@ from cds.adapters.case_library import IndexedCaseLibrary
 from cds.adapters.dicom_files import frames_from_file, start_decoding_process
 from cds.adapters.egress import EgressClients
 from cds.adapters.ehr_peers import EhrHttp, EhrPeers, TokenClaims
+from cds.adapters.encoder_generations import EncoderGenerations
 from cds.adapters.hook_calls import SqlHookCalls
 from cds.adapters.seen_tokens import SqlSeenTokens
 from cds.adapters.smart_configuration import SmartConfiguration
 from cds.adapters.smart_sessions import SqlSessionStore
 from cds.adapters.sql.engine import limit_waits
 from cds.adapters.storage import Storage, SystemClock, open_storage
-from cds.analysis import AnalysisDefaults, Analyst, HookAnalysis
+from cds.analysis import AnalysisDefaults, AnalysisPorts, Analyst, HookAnalysis
 from cds.domain.errors import CdsError, Reason
 from cds.domain.generation import IndexPassport
 from cds.domain.launch import LaunchAnalysis, StudyHint
@@ -35,6 +36,7 @@ from cds.domain.secrecy import SecretText
 from cds.domain.study import StudyRef
 from cds.domain.uploaded import UploadedPicture, query_of_upload
 from cds.engine.background import Background, open_background
+from cds.engine.encoders import EncoderParts, Encoders, registry_of
 from cds.engine.index_upkeep import INDEX_FOLDER, IndexUpkeep, library_with_upkeep
 from cds.library.index_building import EncoderIdentity
 from cds.library.picture_preparation import kept_thumbnail as kept_thumbnail
@@ -53,7 +55,6 @@ from cds.ports import (
 from cds.settings import Settings
 from models.embedder import OnnxImageEmbedder
 from models.patient_features import CataloguePatientFeatures
-from models.shipped import shipped_encoder
 
 SOFTWARE = "precedent-cds"
 WARM_UP_SIDE_PX = 512
@@ -79,10 +80,8 @@ class Engine:
         Of this installation.
     storage
         Database, blobs, keys.
-    embedder, library
-        Image encoder and ranking.
-    analyst
-        Answers for each door.
+    encoders
+        Image encoders, each with its index and its analyst; one of them serves.
     peers
         Each EHR's servers, through the egress rules.
     backend_tokens
@@ -93,16 +92,33 @@ class Engine:
     settings: Settings
     clock: Clock
     storage: Storage
-    embedder: OnnxImageEmbedder
-    library: IndexedCaseLibrary
-    analyst: Analyst
+    encoders: Encoders
     peers: EhrPeers
     hook_calls: SqlHookCalls
     seen_tokens: SqlSeenTokens
     sessions: SqlSessionStore
     backend_tokens: BackendServiceTokens
-    upkeep: IndexUpkeep
     background: Background
+
+    @property
+    def embedder(self) -> OnnxImageEmbedder:
+        """Return the encoder that serves now."""
+        return self.encoders.serving().embedder
+
+    @property
+    def library(self) -> IndexedCaseLibrary:
+        """Return the ranking by the encoder that serves now."""
+        return self.encoders.serving().library
+
+    @property
+    def upkeep(self) -> IndexUpkeep:
+        """Return what keeps the index of the encoder that serves now."""
+        return self.encoders.serving().upkeep
+
+    @property
+    def analyst(self) -> Analyst:
+        """Return the answers by the encoder that serves now; use one for a whole analysis."""
+        return self.encoders.serving().analyst
 
     @property
     def registrations(self) -> Registrations:
@@ -214,7 +230,7 @@ class Engine:
 
     def model_card(self) -> str | None:
         """Return the text of the image model's card, None if it came without one."""
-        card = (self.settings.encoder_dir or shipped_encoder()) / "README.md"
+        card = self.encoders.serving().folder / "README.md"
         return card.read_text("utf-8") if card.is_file() else None
 
     def frames_from_file(
@@ -264,7 +280,7 @@ class Engine:
         """
         limit_waits(self.storage.engine, DOOR_WAIT_MS)
         self.storage.engine.dispose()  # those of the parent were left to it at the fork
-        self.library.tell_trouble(self.upkeep.repair_in_background)
+        self.encoders.repair_from_now_on()
         start_decoding_process()
         noise = np.random.default_rng(0).random((WARM_UP_SIDE_PX, WARM_UP_SIDE_PX))
         frame = PixelFrame(noise.astype(np.float32), content_sha256="")
@@ -323,41 +339,63 @@ def engine_from_settings(settings: Settings, *, clock: Clock | None = None) -> E
     """
     clock = clock or SystemClock()
     storage = open_storage(settings, clock)
-    embedder = OnnxImageEmbedder.from_folder(settings.encoder_dir or shipped_encoder())
-    features = CataloguePatientFeatures()
-    library, upkeep = library_with_upkeep(
-        storage,
-        folder=generation_folder(settings),
-        encoder=EncoderIdentity(embedder.encoder_name, embedder.encoder_hash, embedder.dimension),
-        features=features,
-        library_name=settings.library_name,
-        clock=clock,
-    )
     clients = EgressClients(development=settings.development, ca_file=settings.ca_file)
     peers = EhrPeers(clients, clock=clock)
     backend_tokens = BackendServiceTokens(clients, storage.backend_keys, clock)
     background = open_background(settings, storage, clients, clock=clock, tokens=backend_tokens)
-    analyst = Analyst(
-        ports=background.analysis_ports(peers.reader, peers.images),
-        tools=Tools(embedder, features, library, storage.keys),
-        passport=lambda: library.view().passport,
-        defaults=_defaults(settings),
+    encoders = Encoders(
+        registry_of(settings),
+        generation_folder(settings),
+        PartsOverPorts(
+            settings, storage, clock, background.analysis_ports(peers.reader, peers.images)
+        ),
     )
+    encoders.serving()
     return Engine(
         settings=settings,
         clock=clock,
         storage=storage,
-        embedder=embedder,
-        library=library,
-        analyst=analyst,
+        encoders=encoders,
         peers=peers,
         hook_calls=SqlHookCalls(storage.engine, storage.cipher, clock),
         seen_tokens=SqlSeenTokens(storage.engine, clock),
         sessions=SqlSessionStore(storage.engine, storage.cipher, clock),
         backend_tokens=backend_tokens,
-        upkeep=upkeep,
         background=background,
     )
+
+
+@dataclass(frozen=True, slots=True)
+class PartsOverPorts:
+    """Wires what belongs to an encoder over what all encoders share."""
+
+    settings: Settings
+    storage: Storage
+    clock: Clock
+    ports: AnalysisPorts
+
+    def __call__(
+        self, folder: Path, embedder: OnnxImageEmbedder, generations: EncoderGenerations
+    ) -> EncoderParts:
+        """Return the parts of an opened encoder."""
+        features = CataloguePatientFeatures()
+        library, upkeep = library_with_upkeep(
+            self.storage,
+            generations=generations,
+            encoder=EncoderIdentity(
+                embedder.encoder_name, embedder.encoder_hash, embedder.dimension
+            ),
+            features=features,
+            library_name=self.settings.library_name,
+            clock=self.clock,
+        )
+        analyst = Analyst(
+            ports=self.ports,
+            tools=Tools(embedder, features, library, self.storage.keys),
+            passport=lambda: library.view().passport,
+            defaults=_defaults(self.settings),
+        )
+        return EncoderParts(folder, embedder, generations, library, upkeep, analyst)
 
 
 def _defaults(settings: Settings) -> AnalysisDefaults:

@@ -176,7 +176,9 @@ def test_hash_when_another_output_is_taken_differs(tmp_path: Path) -> None:
         ),
         pytest.param(lambda f: (f / "config.json").write_text("["), "not JSON", id="no-json"),
         pytest.param(
-            lambda f: (f / MODEL_FILE).write_bytes(b"not a graph"), "not an ONNX graph", id="rubbish"
+            lambda f: (f / MODEL_FILE).write_bytes(b"not a graph"),
+            "not an ONNX graph",
+            id="rubbish",
         ),
         pytest.param(lambda f: _ask(f, auto_map={"x": "y"}), "code of its own", id="own-code"),
         pytest.param(lambda f: _ask(f, do_pad=True), "not known here", id="unknown-step"),
