@@ -40,8 +40,8 @@ class OnnxImageEmbedder:
     The graph takes ``pixel_values`` ``(n, channels, size, size)`` and gives ``embedding``
     ``(n, d)`` of unit norm and ``feature_map`` ``(n, d, h, w)``, whose mean over the places is the
     embedding before it was scaled to unit norm. Of a brought encoder the manifest says which
-    outputs stand for the two; unit norm is then given here. Not thread-bound: a session may be shared by
-    threads and, preloaded, by forked workers only before its first use.
+    outputs stand for the two; unit norm is then given here. Not thread-bound: a session may be
+    shared by threads and, preloaded, by forked workers only before its first use.
     """
 
     def __init__(

@@ -1,18 +1,15 @@
-"""The encoders of an installation by name: the shipped ones or the configured one, and added ones."""
+"""The encoders of an installation by name: shipped or configured, and added."""
 
 from __future__ import annotations
 
 import shutil
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 from cds.domain.errors import CdsError, Reason
 from models.embedder import folder_hash
 from models.manifest import MANIFEST_FILE, read_manifest
 from models.shipped import shipped_encoder, shipped_encoders
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 STORE_FOLDER = "models"  # in the state folder
 

@@ -1,4 +1,4 @@
-"""What of a serialised ONNX model must be known before a runtime opens it: does it name files?
+"""Refuses a serialised ONNX model that names files or libraries, before a runtime opens it.
 
 The runtime looks for external tensors on the disk, so a graph that somebody brought along is read
 here first. Only the wire format of protocol buffers is needed; nothing is executed.

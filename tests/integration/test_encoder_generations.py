@@ -36,7 +36,7 @@ NEW = "second"
 
 
 @pytest.fixture(scope="module")
-def prepared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A library with an index by the first encoder, and a second encoder with its own index."""
     folder = tmp_path_factory.mktemp("installation")
     tiny_encoder(folder / "encoder")
@@ -56,7 +56,7 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     engine = engine_from_settings(settings)
     _index(engine, NEW)
     engine.storage.engine.dispose()
-    yield folder
+    return folder
 
 
 @pytest.fixture

@@ -244,7 +244,7 @@ def test_full_clip_when_it_takes_text_too_is_refused_with_its_inputs(tmp_path: P
     model = onnx.load(folder / MODEL_FILE)
     model.graph.input.append(helper.make_tensor_value_info("input_ids", TensorProto.INT64, ["n"]))
     (folder / MODEL_FILE).write_bytes(model.SerializeToString())
-    with pytest.raises(CdsError, match="2 inputs .input_ids, pixel_values."):
+    with pytest.raises(CdsError, match=r"2 inputs .input_ids, pixel_values."):
         read_folder(folder, Wishes())
 
 

@@ -86,7 +86,7 @@ def test_config_with_our_block_is_read_as_ours() -> None:
         {"do_pad": True},
         {"rescale_factor": 0},
     ],
-    ids=lambda change: ",".join(change),
+    ids=",".join,
 )
 def test_config_when_it_asks_for_something_else_is_refused(change: dict[str, Any]) -> None:
     with pytest.raises(CdsError) as refused:
