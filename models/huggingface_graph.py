@@ -140,12 +140,13 @@ class GraphReading:
         return self._pooled(outputs[self.output_name]), maps
 
     def _pooled(self, output: Float32Array) -> Float32Array:
-        vectors = {
-            Pooling.NONE: lambda: output.reshape(len(output), -1),
-            Pooling.CLS: lambda: output[:, 0],
-            Pooling.MEAN: lambda: output[:, self.n_prefix_tokens :].mean(axis=1),
-            Pooling.PLACES: lambda: output.mean(axis=(2, 3)),
-        }[self.pooling]()
+        vectors = output.reshape(len(output), -1) if self.pooling is Pooling.NONE else output
+        if self.pooling is Pooling.CLS:
+            vectors = output[:, 0]
+        elif self.pooling is Pooling.MEAN:
+            vectors = output[:, self.n_prefix_tokens :].mean(axis=1)
+        elif self.pooling is Pooling.PLACES:
+            vectors = output.mean(axis=(2, 3))
         return np.asarray(vectors, dtype=np.float32)
 
     def _as_map(self, output: Float32Array) -> Float32Array:

@@ -6,7 +6,6 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -17,14 +16,17 @@ from cds.adapters.case_library import IndexedCaseLibrary
 from cds.adapters.dicom_files import frames_from_file, start_decoding_process
 from cds.adapters.egress import EgressClients
 from cds.adapters.ehr_peers import EhrHttp, EhrPeers, TokenClaims
-from cds.adapters.encoder_generations import EncoderGenerations
+from cds.adapters.encoder_generations import EncoderGenerations as EncoderGenerations
+from cds.adapters.encoder_rollouts import recent_change
 from cds.adapters.hook_calls import SqlHookCalls
 from cds.adapters.seen_tokens import SqlSeenTokens
 from cds.adapters.smart_configuration import SmartConfiguration
 from cds.adapters.smart_sessions import SqlSessionStore
 from cds.adapters.sql.engine import limit_waits
 from cds.adapters.storage import Storage, SystemClock, open_storage
-from cds.analysis import AnalysisDefaults, AnalysisPorts, Analyst, HookAnalysis
+from cds.analysis import AnalysisDefaults as AnalysisDefaults
+from cds.analysis import AnalysisPorts as AnalysisPorts
+from cds.analysis import Analyst, HookAnalysis
 from cds.domain.errors import CdsError, Reason
 from cds.domain.generation import IndexPassport
 from cds.domain.launch import LaunchAnalysis, StudyHint
@@ -36,12 +38,14 @@ from cds.domain.secrecy import SecretText
 from cds.domain.study import StudyRef
 from cds.domain.uploaded import UploadedPicture, query_of_upload
 from cds.engine.background import Background, open_background
-from cds.engine.encoders import EncoderParts, Encoders, registry_of
-from cds.engine.index_upkeep import INDEX_FOLDER, IndexUpkeep, library_with_upkeep
-from cds.library.index_building import EncoderIdentity
+from cds.engine.encoder_parts import PartsOverPorts
+from cds.engine.encoders import Encoders, registry_of
+from cds.engine.index_upkeep import INDEX_FOLDER, IndexUpkeep
+from cds.engine.index_upkeep import library_with_upkeep as library_with_upkeep
+from cds.library.index_building import EncoderIdentity as EncoderIdentity
 from cds.library.picture_preparation import kept_thumbnail as kept_thumbnail
 from cds.library.picture_preparation import to_png
-from cds.pipeline import Tools
+from cds.pipeline import Tools as Tools
 from cds.ports import (
     AuditEvent,
     AuditTrail,
@@ -54,9 +58,8 @@ from cds.ports import (
 )
 from cds.settings import Settings
 from models.embedder import OnnxImageEmbedder
-from models.patient_features import CataloguePatientFeatures
+from models.patient_features import CataloguePatientFeatures as CataloguePatientFeatures
 
-SOFTWARE = "precedent-cds"
 WARM_UP_SIDE_PX = 512
 DOOR_WAIT_MS = 200  # for another writer of the database; a hook has to answer within 450 ms
 
@@ -233,6 +236,13 @@ class Engine:
         card = self.encoders.serving().folder / "README.md"
         return card.read_text("utf-8") if card.is_file() else None
 
+    def model_change(self) -> str | None:
+        """Return what is said about a change of the encoder in the last 30 days, or None."""
+        serving = self.encoders.serving_hash()
+        with suppress(CdsError):  # a page that tells of a failing database needs no second one
+            return recent_change(self.storage.engine, serving, self.clock.now())
+        return None
+
     def frames_from_file(
         self, content: bytes, *, view_position: str | None = None
     ) -> tuple[PixelFrame, ...]:
@@ -362,49 +372,6 @@ def engine_from_settings(settings: Settings, *, clock: Clock | None = None) -> E
         sessions=SqlSessionStore(storage.engine, storage.cipher, clock),
         backend_tokens=backend_tokens,
         background=background,
-    )
-
-
-@dataclass(frozen=True, slots=True)
-class PartsOverPorts:
-    """Wires what belongs to an encoder over what all encoders share."""
-
-    settings: Settings
-    storage: Storage
-    clock: Clock
-    ports: AnalysisPorts
-
-    def __call__(
-        self, folder: Path, embedder: OnnxImageEmbedder, generations: EncoderGenerations
-    ) -> EncoderParts:
-        """Return the parts of an opened encoder."""
-        features = CataloguePatientFeatures()
-        library, upkeep = library_with_upkeep(
-            self.storage,
-            generations=generations,
-            encoder=EncoderIdentity(
-                embedder.encoder_name, embedder.encoder_hash, embedder.dimension
-            ),
-            features=features,
-            library_name=self.settings.library_name,
-            clock=self.clock,
-        )
-        analyst = Analyst(
-            ports=self.ports,
-            tools=Tools(embedder, features, library, self.storage.keys),
-            passport=lambda: library.view().passport,
-            defaults=_defaults(self.settings),
-        )
-        return EncoderParts(folder, embedder, generations, library, upkeep, analyst)
-
-
-def _defaults(settings: Settings) -> AnalysisDefaults:
-    return AnalysisDefaults(
-        software=f"{SOFTWARE} {version(SOFTWARE)}",
-        library_name=settings.library_name,
-        cutoff=settings.cutoff,
-        weights=BlockWeights(settings.image_weight),
-        image_module=settings.image_module,
     )
 
 

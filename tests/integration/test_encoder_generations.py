@@ -17,46 +17,25 @@ import pytest
 from cds.adapters.case_library import ANOTHER_ENCODER
 from cds.adapters.encoder_generations import EncoderGenerations, ServingPointer
 from cds.adapters.generations import CURRENT, PASSPORT
-from cds.cli.main import main
 from cds.domain.errors import CdsError, Reason
-from cds.domain.query import CaseQuery
 from cds.engine import Engine, engine_from_settings
 from cds.engine.index_upkeep import INDEX_FOLDER
-from cds.library.embedding_run import embed_missing
-from cds.settings import Settings
 from models.encoder_registry import STORE_FOLDER
-from models.huggingface_folder import read_folder, take_over
-from models.huggingface_probe import Wishes
-from tests.builders.huggingface_folders import a_convnext
-from tests.durability.killing import a_source
-from tests.unit.models.radiographs import a_frame
-from tests.unit.models.tiny_encoder import tiny_encoder
-
-NEW = "second"
+from tests.builders.two_encoders import (
+    NEW,
+    OLD,
+    a_question,
+    add_encoder,
+    answer,
+    index,
+    settings_of,
+    two_encoders,
+)
 
 
 @pytest.fixture(scope="module")
 def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A library with an index by the first encoder, and a second encoder with its own index."""
-    folder = tmp_path_factory.mktemp("installation")
-    tiny_encoder(folder / "encoder")
-    settings = _settings(folder)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("PRECEDENT_STATE_DIR", str(settings.state_dir))
-        patch.setenv("PRECEDENT_ENCODER_DIR", str(settings.encoder_dir))
-        assert main(["init"]) == 0
-        assert main(["library", "import", str(a_source(folder / "source", 9))]) == 0
-    take_over(
-        read_folder(a_convnext(folder / "brought"), Wishes()),
-        settings.state_dir / STORE_FOLDER,
-        name=NEW,
-        origin="test",
-        created_on="2026-11-27",
-    )
-    engine = engine_from_settings(settings)
-    _index(engine, NEW)
-    engine.storage.engine.dispose()
-    return folder
+    return two_encoders(tmp_path_factory.mktemp("installation"))
 
 
 @pytest.fixture
@@ -68,96 +47,68 @@ def folder(prepared: Path, tmp_path: Path) -> Path:
 
 @pytest.fixture
 def engine(folder: Path) -> Iterator[Engine]:
-    opened = engine_from_settings(_settings(folder))
+    opened = engine_from_settings(settings_of(folder))
     yield opened
     opened.storage.engine.dispose()
 
 
-def _settings(folder: Path) -> Settings:
-    return Settings(state_dir=folder / "state", encoder_dir=folder / "encoder")
-
-
-def _index(engine: Engine, name: str) -> None:
-    parts = engine.encoders.named(name)
-    storage = engine.storage
-    embed_missing(parts.embedder, embeddings=storage.embeddings, blobs=storage.blobs)
-    parts.upkeep.build()
-
-
-def _query(engine: Engine) -> CaseQuery:
-    return CaseQuery("test", "test", engine.clock.now(), None, None, (a_frame(3),))
-
-
-def _answer(engine: Engine, name: str | None = None) -> dict[str, object]:
-    analyst = engine.analyst if name is None else engine.encoders.named(name).analyst
-    report = asdict(analyst.for_pictures(_query(engine)))
-    return {key: value for key, value in report.items() if key not in {"created_at", "data_at"}}
-
-
-def _encoder_of(answer: dict[str, object]) -> object:
-    versions = answer["versions"]
+def _encoder_of(given: dict[str, object]) -> object:
+    versions = given["versions"]
     assert isinstance(versions, dict)
     return versions["encoder_name"]
 
 
 def test_encoders_when_both_have_an_index_answer_side_by_side(engine: Engine) -> None:
-    first, second = _answer(engine), _answer(engine, NEW)
-    assert (_encoder_of(first), _encoder_of(second)) == ("encoder", NEW)
+    first, second = answer(engine), answer(engine, NEW)
+    assert (_encoder_of(first), _encoder_of(second)) == (OLD, NEW)
     assert first["versions"] != second["versions"]
     assert first["best_similarity"] != second["best_similarity"]
 
 
 def test_index_of_another_encoder_when_built_leaves_the_serving_one(engine: Engine) -> None:
-    before = _answer(engine)
-    _index(engine, NEW)
-    assert _answer(engine) == before
+    before = answer(engine)
+    index(engine, NEW)
+    assert answer(engine) == before
 
 
 def test_encoder_without_an_index_when_asked_refuses_the_others(
     engine: Engine, folder: Path
 ) -> None:
-    brought = read_folder(a_convnext(folder / "third-brought", seed=5), Wishes())
-    take_over(
-        brought,
-        folder / "state" / STORE_FOLDER,
-        name="third",
-        origin="",
-        created_on="2026-11-27",
-    )
+    add_encoder(folder, "third", seed=5)
     with pytest.raises(CdsError) as refused:
-        engine.encoders.named("third").analyst.for_pictures(_query(engine))
+        engine.encoders.named("third").analyst.for_pictures(a_question(engine))
     assert refused.value.facts["trouble"] == ANOTHER_ENCODER
 
 
 def test_switch_when_made_changes_every_process_at_its_next_call_and_back_again(
     engine: Engine, folder: Path
 ) -> None:
-    other_worker = engine_from_settings(_settings(folder))
-    before, expected = _answer(other_worker), _answer(engine, NEW)
+    other_worker = engine_from_settings(settings_of(folder))
+    before, expected = answer(other_worker), answer(engine, NEW)
     held = other_worker.analyst
 
     engine.encoders.named(NEW).generations.serve()
-    assert _answer(other_worker) == expected
-    under_way = asdict(held.for_pictures(_query(other_worker)))
+    assert answer(other_worker) == expected
+    under_way = asdict(held.for_pictures(a_question(other_worker)))
     assert under_way["versions"] == before["versions"]
     assert under_way["best_similarity"] == before["best_similarity"]
 
-    engine.encoders.named("encoder").generations.serve()
-    assert _answer(other_worker) == before
+    engine.encoders.named(OLD).generations.serve()
+    assert answer(other_worker) == before
     other_worker.storage.engine.dispose()
 
 
 def test_answers_when_the_encoder_is_switched_to_and_fro_are_never_mixed(
     engine: Engine, folder: Path
 ) -> None:
-    worker = engine_from_settings(_settings(folder))
+    worker = engine_from_settings(settings_of(folder))
     whole = {
-        str(a["versions"]): a["best_similarity"] for a in (_answer(engine), _answer(engine, NEW))
+        str(a["versions"]): a["best_similarity"] for a in (answer(engine), answer(engine, NEW))
     }
     done = threading.Event()
 
     def switch() -> None:
-        for name in [NEW, "encoder"] * 40:
+        for name in [NEW, OLD] * 40:
             engine.encoders.named(name).generations.serve()
         done.set()
 
@@ -165,9 +116,9 @@ def test_answers_when_the_encoder_is_switched_to_and_fro_are_never_mixed(
     thread.start()
     seen = set()
     while not done.is_set() or not seen:
-        answer = _answer(worker)
-        seen.add(str(answer["versions"]))
-        assert whole[str(answer["versions"])] == answer["best_similarity"]
+        given = answer(worker)
+        seen.add(str(given["versions"]))
+        assert whole[str(given["versions"])] == given["best_similarity"]
     thread.join()
     worker.storage.engine.dispose()
 
@@ -178,7 +129,7 @@ def test_serving_encoder_when_it_is_missing_is_refused_and_no_other_steps_in(
     engine.encoders.named(NEW).generations.serve()
     (folder / "state" / STORE_FOLDER / NEW / "model.onnx").write_bytes(b"changed")
     with pytest.raises(CdsError) as refused:
-        engine_from_settings(_settings(folder))
+        engine_from_settings(settings_of(folder))
     assert refused.value.reason is Reason.MODEL_UNAVAILABLE
 
 
@@ -187,10 +138,10 @@ def test_serving_generation_when_its_passport_is_damaged_is_not_answered_by_the_
 ) -> None:
     generation = engine.encoders.named(NEW).generations.serve()
     (folder / "state" / INDEX_FOLDER / generation / PASSPORT).write_text("{")
-    later = engine_from_settings(_settings(folder))
+    later = engine_from_settings(settings_of(folder))
     assert later.embedder.encoder_name == NEW
     with pytest.raises(CdsError) as refused:
-        _answer(later)
+        answer(later)
     assert refused.value.reason is Reason.INDEX_UNAVAILABLE
     later.storage.engine.dispose()
 
@@ -201,24 +152,24 @@ def test_build_of_the_old_encoder_when_another_was_rolled_out_does_not_take_over
     old = engine.encoders.serving()
     engine.encoders.named(NEW).generations.serve()
     old.upkeep.build()
-    assert _encoder_of(_answer(engine)) == NEW
+    assert _encoder_of(answer(engine)) == NEW
 
 
 def test_generations_when_one_encoder_builds_often_keep_the_other_ones(engine: Engine) -> None:
-    second = _answer(engine, NEW)
+    second = answer(engine, NEW)
     for _ in range(3):
         engine.storage.embeddings.add_embeddings(engine.embedder.encoder_hash, {})
         engine.upkeep.build(kept=2)
-    assert _answer(engine, NEW) == second
+    assert answer(engine, NEW) == second
 
 
 def test_pointer_of_an_earlier_version_is_read_by_its_passport(folder: Path) -> None:
-    index = folder / "state" / INDEX_FOLDER
-    generation, encoder = ServingPointer(index).read()
+    index_folder = folder / "state" / INDEX_FOLDER
+    generation, encoder = ServingPointer(index_folder).read()
     assert generation is not None
-    (index / CURRENT).write_text(generation)
-    assert ServingPointer(index).read() == (generation, encoder)
-    assert json.loads((index / generation / PASSPORT).read_text())["encoder_hash"] == encoder
+    (index_folder / CURRENT).write_text(generation)
+    assert ServingPointer(index_folder).read() == (generation, encoder)
+    assert json.loads((index_folder / generation / PASSPORT).read_text())["encoder_hash"] == encoder
 
 
 # Every call that changes a file, in the order of `serve`: killed before or after each.
@@ -249,29 +200,29 @@ print("done")
 def test_switch_when_killed_anywhere_serves_old_or_new_and_a_second_call_ends_it(
     prepared: Path, tmp_path: Path
 ) -> None:
-    engine = engine_from_settings(_settings(prepared))
+    engine = engine_from_settings(settings_of(prepared))
     hashes = {engine.embedder.encoder_hash, engine.encoders.named(NEW).embedder.encoder_hash}
     new = engine.encoders.named(NEW).embedder.encoder_hash
-    whole = [_answer(engine), _answer(engine, NEW)]
+    whole = [answer(engine), answer(engine, NEW)]
     engine.storage.engine.dispose()
-    seen, n = set(), 0
+    seen: set[str | None] = set()
     for n in range(1, 60):
         copy = tmp_path / str(n)
         shutil.copytree(prepared, copy)
-        index = copy / "state" / INDEX_FOLDER
-        command = [sys.executable, "-c", _KILLED, str(index), new, str(n)]
+        index_folder = copy / "state" / INDEX_FOLDER
+        command = [sys.executable, "-c", _KILLED, str(index_folder), new, str(n)]
         ended = subprocess.run(command, capture_output=True, text=True, check=False)
         assert ended.returncode in {0, 9}, ended.stderr
-        generation, encoder = ServingPointer(index).read()
+        generation, encoder = ServingPointer(index_folder).read()
         assert encoder in hashes
-        assert EncoderGenerations(index, str(encoder)).current_id() == generation
+        assert EncoderGenerations(index_folder, str(encoder)).current_id() == generation
         if n % 4 == 0:
-            opened = engine_from_settings(_settings(copy))
-            assert _answer(opened) in whole
+            opened = engine_from_settings(settings_of(copy))
+            assert answer(opened) in whole
             opened.storage.engine.dispose()
         seen.add(encoder)
-        EncoderGenerations(index, new).serve()
-        assert ServingPointer(index).read()[1] == new
+        EncoderGenerations(index_folder, new).serve()
+        assert ServingPointer(index_folder).read()[1] == new
         if ended.returncode == 0:
             break
         shutil.rmtree(copy)

@@ -44,7 +44,7 @@ def raw_outputs(folder: Path, embedder: OnnxImageEmbedder) -> dict[str, np.ndarr
 
 
 def unit(vector: np.ndarray) -> np.ndarray:
-    return vector / np.linalg.norm(vector)
+    return np.asarray(vector / np.linalg.norm(vector))
 
 
 def test_vit_when_added_takes_the_class_token_and_maps_the_patches(tmp_path: Path) -> None:

@@ -43,7 +43,7 @@ CASES = {
 def a_picture(rows: int, columns: int) -> np.ndarray:
     bytes_ = np.random.default_rng(rows * columns).integers(0, 256, (rows, columns))
     smooth = np.add.outer(np.arange(rows), np.arange(columns)) % 256
-    return ((bytes_ + 3 * smooth) // 4).astype(np.float32) / 255
+    return np.asarray((bytes_ + 3 * smooth) // 4, np.float32) / np.float32(255)
 
 
 def their_processor(class_name: str, config: dict[str, Any]) -> Any:
