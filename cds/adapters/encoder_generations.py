@@ -143,6 +143,11 @@ class EncoderGenerations(GenerationFolder):
         self._own_pointer.unlink(missing_ok=True)
         return generation_id
 
+    def tidy(self) -> None:
+        """Remove the pointer that a killed switch to this encoder left; under the writer lock."""
+        if self._serving.read()[1] == self._encoder_hash:
+            self._own_pointer.unlink(missing_ok=True)
+
     def forget(self) -> None:
         """Forget the generation of an encoder that does not serve; its folder goes later."""
         self._own_pointer.unlink(missing_ok=True)

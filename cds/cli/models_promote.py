@@ -66,6 +66,9 @@ def run_promote(arguments: argparse.Namespace) -> int:
     rollouts = EncoderRollouts(engine)
     with Steps(console, "Embedding pictures") as steps:
         parts = rollouts.prepare(arguments.name, steps.show)
+    if engine.encoders.serving_hash() == parts.embedder.encoder_hash:
+        console.print(f"{arguments.name} serves already.")
+        return 0
     with Steps(console, "Asking answered studies again") as steps:
         checked = rollouts.check(
             parts, limits, n_answers=max(0, arguments.answers), progress=steps.show

@@ -89,6 +89,8 @@ class EncoderRollouts:
         parts = self._engine.encoders.named(name)
         self._embed(parts, progress)
         parts.upkeep.build(only_if_due=True)
+        with self._lock(parts).held():
+            parts.generations.tidy()
         return parts
 
     def check(
@@ -191,7 +193,7 @@ class EncoderRollouts:
         report: str | None,
     ) -> Rollout:
         engine = self._engine
-        with WriterLock(parts.generations.folder, engine.storage.engine).held():
+        with self._lock(parts).held():
             serving = engine.encoders.serving().embedder.encoder_hash
             if serving != before.encoder_hash:
                 raise CdsError(
@@ -214,6 +216,9 @@ class EncoderRollouts:
             )
         )
         return rollout
+
+    def _lock(self, parts: EncoderParts) -> WriterLock:
+        return WriterLock(parts.generations.folder, self._engine.storage.engine)
 
     def _embed(self, parts: EncoderParts, progress: Progress | None) -> int:
         storage = self._engine.storage
