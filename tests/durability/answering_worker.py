@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
@@ -15,7 +16,7 @@ from tests.builders.two_encoders import answer  # noqa: E402
 
 engine = engine_from_settings(Settings(state_dir=Path(sys.argv[1]), encoder_dir=Path(sys.argv[2])))
 for _ in sys.stdin:
-    given = answer(engine)
+    given: dict[str, Any] = answer(engine)
     versions = given["versions"]
     gist = [
         versions["encoder_name"],

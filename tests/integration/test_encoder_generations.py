@@ -114,7 +114,7 @@ def test_answers_when_the_encoder_is_switched_to_and_fro_are_never_mixed(
 
     thread = threading.Thread(target=switch)
     thread.start()
-    seen = set()
+    seen: set[str] = set()
     while not done.is_set() or not seen:
         given = answer(worker)
         seen.add(str(given["versions"]))

@@ -10,10 +10,12 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from cds.adapters.encoder_rollouts import SqlRollouts, recent_change
 from cds.analysis import Analyst
 from cds.cli.main import main
+from cds.domain.erasure import ErasureReason, ErasureRequest
 from cds.domain.errors import CdsError, Reason
 from cds.domain.query import CaseQuery
 from cds.domain.registration import Stage
@@ -22,7 +24,6 @@ from cds.domain.rollout import RolloutKind, SiteLimits
 from cds.engine import Engine, engine_from_settings
 from cds.engine.encoder_rollout import INSTALLATION, EncoderRollouts
 from cds.engine.erasure import library_erasure
-from cds.library.erasure import ErasureReason, ErasureRequest
 from tests.builders.case_report import a_case_report, a_study
 from tests.builders.two_encoders import (
     N_CASES,
@@ -34,6 +35,7 @@ from tests.builders.two_encoders import (
     settings_of,
     two_encoders,
 )
+from tests.unit.models.radiographs import a_frame
 
 APPROVERS = ("A. Person", "B. Person")
 SEEDS = range(8)
@@ -239,6 +241,13 @@ def test_commands_lead_through_a_roll_out(
         lines = capsys.readouterr().out.splitlines()
         assert [line.split()[0] for line in lines if line.endswith("serving")] == [NEW]
         assert main(["models", "remove", NEW]) == 2
+        film = str(tmp_path / "film.png")
+        Image.fromarray((a_frame(3).pixels * 255).astype("uint8")).save(film)
+        for name in (OLD, NEW):
+            capsys.readouterr()
+            assert main(["match", film, "--encoder", name, "--json"]) == 0
+            assert json.loads(capsys.readouterr().out)["versions"]["encoder_name"] == name
+        assert main(["match", film, "--encoder", "unknown"]) == 2
         assert main(["models", "rollback", "--by", "C. Person"]) == 0
         assert f"{OLD} serves again" in capsys.readouterr().out
         assert main(["models", "remove", NEW]) == 0

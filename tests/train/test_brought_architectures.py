@@ -17,7 +17,7 @@ from models.huggingface_probe import Wishes
 from tests.builders.huggingface_folders import BIT_PROCESSOR
 
 SIDE_PX = 64
-SMALL = {
+SMALL: dict[str, Any] = {
     "hidden_size": 32,
     "num_hidden_layers": 2,
     "num_attention_heads": 2,
