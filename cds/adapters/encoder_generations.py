@@ -98,8 +98,13 @@ class EncoderGenerations(GenerationFolder):
         return self._found()[0]
 
     def has_generation(self) -> bool:
-        """Tell whether a pointer names a generation of this encoder."""
-        return self._found()[1]
+        """Tell whether there is a generation of this encoder; whether it is sound, its use says."""
+        generation_id, is_own = self._found()
+        return is_own and (self.folder / str(generation_id)).is_dir()
+
+    def serves_now(self) -> bool:
+        """Tell whether the serving pointer names this encoder."""
+        return self._serving.read()[1] == self._encoder_hash
 
     def is_serving(self) -> bool:
         """Tell whether this encoder serves, or will with its first generation."""
@@ -145,7 +150,7 @@ class EncoderGenerations(GenerationFolder):
 
     def tidy(self) -> None:
         """Remove the pointer that a killed switch to this encoder left; under the writer lock."""
-        if self._serving.read()[1] == self._encoder_hash:
+        if self.serves_now():
             self._own_pointer.unlink(missing_ok=True)
 
     def forget(self) -> None:

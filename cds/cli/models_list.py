@@ -62,7 +62,7 @@ def run_show(arguments: argparse.Namespace) -> int:
 
 
 def run_remove(arguments: argparse.Namespace) -> int:
-    """Remove an added encoder, its vectors' index and its vectors; the serving one stays.
+    """Remove an added encoder and let go of its index; the serving one stays.
 
     Raises
     ------
@@ -78,7 +78,7 @@ def run_remove(arguments: argparse.Namespace) -> int:
     registry = _registry(settings)
     folder = registry.named(arguments.name)
     generations = EncoderGenerations(generation_folder(settings), folder_hash(folder))
-    if generations.is_serving() and generations.has_generation():
+    if generations.serves_now():
         raise CdsError(
             Reason.INVALID_REQUEST, f"{arguments.name} is serving; roll another one out first."
         )
@@ -122,5 +122,5 @@ def _facts(
         return {**facts, "problem": error.sentence}
     generations = EncoderGenerations(generation_folder(settings), facts["encoder_hash"])
     facts["has_index"] = generations.has_generation()
-    facts["is_serving"] = facts["has_index"] and generations.is_serving()
+    facts["is_serving"] = generations.serves_now()
     return facts

@@ -89,6 +89,7 @@ def test_switch_when_made_changes_every_process_at_its_next_call_and_back_again(
 
     engine.encoders.named(NEW).generations.serve()
     assert answer(other_worker) == expected
+    assert expected["input_hash"] != before["input_hash"]  # an old answer is not found again
     under_way = asdict(held.for_pictures(a_question(other_worker)))
     assert under_way["versions"] == before["versions"]
     assert under_way["best_similarity"] == before["best_similarity"]

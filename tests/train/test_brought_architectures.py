@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -95,16 +96,18 @@ def test_architecture_when_exported_is_read(
 ) -> None:
     torch.manual_seed(0)
     model = build().eval()
-    torch.onnx.export(
-        _Outputs(model, names),
-        (torch.zeros(2, 3, SIDE_PX, SIDE_PX),),
-        str(tmp_path / "model.onnx"),
-        input_names=["pixel_values"],
-        output_names=list(names),
-        dynamic_axes={name: {0: "n"} for name in ("pixel_values", *names)},
-        opset_version=17,
-        dynamo=False,
-    )
+    with warnings.catch_warnings():  # the exporter warns of itself and of what it traces
+        warnings.simplefilter("ignore")
+        torch.onnx.export(
+            _Outputs(model, names),
+            (torch.zeros(2, 3, SIDE_PX, SIDE_PX),),
+            str(tmp_path / "model.onnx"),
+            input_names=["pixel_values"],
+            output_names=list(names),
+            dynamic_axes={name: {0: "n"} for name in ("pixel_values", *names)},
+            opset_version=17,
+            dynamo=False,
+        )
     model.config.save_pretrained(tmp_path)
     processor = {
         **BIT_PROCESSOR,
