@@ -43,7 +43,18 @@ class Settings:
     encoder_dir: Path | None = _setting(
         "PRECEDENT_ENCODER_DIR",
         None,
-        "Folder of the image encoder; empty means the shipped one.",
+        "Folder of the image encoder that a new installation begins with; empty: the shipped one.",
+    )
+    model_hub: str = _setting(
+        "PRECEDENT_MODEL_HUB",
+        "",
+        "Origins that encoders may be downloaded from by an administrator, comma-separated, the "
+        "hub first; empty: none.",
+    )
+    model_hub_networks: str = _setting(
+        "PRECEDENT_MODEL_HUB_NETWORKS",
+        "",
+        "Private networks (CIDR, comma-separated) that those origins may resolve to.",
     )
     public_url: str = _setting(
         "PRECEDENT_PUBLIC_URL",

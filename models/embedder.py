@@ -13,13 +13,14 @@ from numpy.typing import NDArray
 from cds.domain.embedding import UNIT_NORM_TOLERANCE, ImageEmbedding
 from cds.domain.errors import CdsError, Reason
 from cds.domain.source_attributes import SourceAttributeCard
-from models.manifest import CARD_FILE, MODEL_FILE, PREPROCESSOR_FILE, read_manifest
+from models.huggingface_graph import GraphReading, MapRelation
+from models.huggingface_processing import preprocessing_from_config
+from models.manifest import CARD_FILE, MODEL_FILE, PREPROCESSOR_FILE, Manifest, read_manifest
 from models.model_card import card_in
-from models.preprocessing import Preprocessing
 from models.runtime import open_session
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
     import onnxruntime
@@ -43,8 +44,9 @@ class OnnxImageEmbedder:
 
     The graph takes ``pixel_values`` ``(n, channels, size, size)`` and gives ``embedding``
     ``(n, d)`` of unit norm and ``feature_map`` ``(n, d, h, w)``, whose mean over the places is the
-    embedding before it was scaled to unit norm. Not thread-bound: a session may be shared by
-    threads and, preloaded, by forked workers only before its first use.
+    embedding before it was scaled to unit norm. Of a brought encoder the manifest says which
+    outputs stand for the two; unit norm is then given here. Not thread-bound: a session may be
+    shared by threads and, preloaded, by forked workers only before its first use.
     """
 
     def __init__(
@@ -55,16 +57,15 @@ class OnnxImageEmbedder:
         encoder_name: str,
         encoder_hash: str,
         dimension: int,
-        source_attributes: SourceAttributeCard | None = None,
+        reading: GraphReading | None = None,
     ) -> None:
         self._session = session
+        self._reading = reading
         self._encoder_name = encoder_name
         self._preprocessing = preprocessing
         self._encoder_hash = encoder_hash
         self._dimension = dimension
-        self._source_attributes = source_attributes or SourceAttributeCard.of_unknown(
-            encoder_name, encoder_hash
-        )
+        self._source_attributes = SourceAttributeCard.of_unknown(encoder_name, encoder_hash)
 
     @classmethod
     def from_folder(cls, folder: Path) -> Self:
@@ -90,18 +91,26 @@ class OnnxImageEmbedder:
         """
         manifest = read_manifest(folder)
         contents = manifest.verified_files(folder)
-        preprocessing = Preprocessing.from_config(_parsed(contents[PREPROCESSOR_FILE]))
+        preprocessing = preprocessing_from_config(_parsed(contents[PREPROCESSOR_FILE]))
+        reading = _reading_of(manifest)
         session = open_session(contents[MODEL_FILE])
-        _refuse_other_graph(session, manifest.dimension)
-        encoder_hash = encoder_hash_of(manifest.files[MODEL_FILE], preprocessing.hash)
-        return cls(
+        if reading is None:
+            _refuse_other_graph(session, manifest.dimension)
+        else:
+            reading.refuse_other_graph(session)
+        encoder_hash = encoder_hash_of(
+            manifest.files[MODEL_FILE], preprocessing.hash, manifest.graph
+        )
+        opened = cls(
             session,
             preprocessing,
             encoder_name=manifest.name,
             encoder_hash=encoder_hash,
             dimension=manifest.dimension,
-            source_attributes=card_in(contents, manifest, encoder_hash),
+            reading=reading,
         )
+        opened._source_attributes = card_in(contents, manifest, encoder_hash)
+        return opened
 
     @property
     def encoder_name(self) -> str:
@@ -124,6 +133,11 @@ class OnnxImageEmbedder:
         return self._source_attributes
 
     @property
+    def map_relation(self) -> MapRelation:
+        """What the feature map's mean is to the embedding; NONE where there is no map."""
+        return MapRelation.EXACT if self._reading is None else self._reading.map_relation
+
+    @property
     def preprocessing(self) -> Callable[[Float32Array], Float32Array]:
         """What is done to a frame before the graph sees it."""
         return self._preprocessing
@@ -139,7 +153,7 @@ class OnnxImageEmbedder:
         Returns
         -------
         list of ImageEmbedding
-            Unit norm, with the feature map ``(d, h, w)``.
+            Unit norm, with the feature map ``(c, h, w)``; None where the graph has none.
 
         Raises
         ------
@@ -149,17 +163,21 @@ class OnnxImageEmbedder:
 
         """
         embeddings: list[ImageEmbedding] = []
-        for start in range(0, len(frames), _BATCH_SIZE):
-            batch = frames[start : start + _BATCH_SIZE]
+        size = _BATCH_SIZE if self._reading is None else self._reading.batch_size or _BATCH_SIZE
+        for start in range(0, len(frames), size):
+            batch = frames[start : start + size]
             image_batch = np.stack([self._preprocessing(frame.pixels) for frame in batch])
             embeddings.extend(self._embedded(image_batch))
         return embeddings
 
     def _embedded(self, image_batch: Float32Array) -> list[ImageEmbedding]:
         """Run the graph on a preprocessed batch ``(n, channels, size, size)``."""
-        vectors, feature_maps = self._session.run(
-            [EMBEDDING_OUTPUT, FEATURE_MAP_OUTPUT], {INPUT_NAME: image_batch}
-        )
+        if self._reading is None:
+            vectors, feature_maps = self._session.run(
+                [EMBEDDING_OUTPUT, FEATURE_MAP_OUTPUT], {INPUT_NAME: image_batch}
+            )
+        else:
+            vectors, feature_maps = self._reading.run(self._session, image_batch)
         norms = np.linalg.norm(vectors, axis=1)
         if not (np.abs(norms - 1.0) <= UNIT_NORM_TOLERANCE).all():
             raise CdsError(
@@ -171,8 +189,10 @@ class OnnxImageEmbedder:
         ]
 
 
-def encoder_hash_of(model_sha256: str, preprocessing_hash: str) -> str:
-    """Combine the two things that an embedding depends on.
+def encoder_hash_of(
+    model_sha256: str, preprocessing_hash: str, graph: Mapping[str, Any] | None = None
+) -> str:
+    """Combine what an embedding depends on.
 
     Parameters
     ----------
@@ -180,6 +200,8 @@ def encoder_hash_of(model_sha256: str, preprocessing_hash: str) -> str:
         SHA-256 (hex) of ``model.onnx``.
     preprocessing_hash
         `Preprocessing.hash`.
+    graph
+        `Manifest.graph`: which output is taken and how it is pooled.
 
     Returns
     -------
@@ -187,7 +209,34 @@ def encoder_hash_of(model_sha256: str, preprocessing_hash: str) -> str:
         SHA-256 (hex).
 
     """
-    return hashlib.sha256(f"{model_sha256}\n{preprocessing_hash}\n".encode()).hexdigest()
+    parts = [model_sha256, preprocessing_hash]
+    if graph is not None:
+        parts.append(json.dumps(dict(graph), sort_keys=True, separators=(",", ":")))
+    return hashlib.sha256("".join(f"{part}\n" for part in parts).encode()).hexdigest()
+
+
+def folder_hash(folder: Path) -> str:
+    """Return the encoder hash that a folder's manifest stands for; the graph is not opened.
+
+    Raises
+    ------
+    CdsError
+        MODEL_UNAVAILABLE if manifest or preprocessing cannot be read.
+
+    """
+    manifest = read_manifest(folder)
+    try:
+        content = (folder / PREPROCESSOR_FILE).read_bytes()
+    except OSError as error:
+        raise CdsError(
+            Reason.MODEL_UNAVAILABLE, "The image model's preprocessing cannot be read."
+        ) from error
+    preprocessing = preprocessing_from_config(_parsed(content))
+    return encoder_hash_of(manifest.files[MODEL_FILE], preprocessing.hash, manifest.graph)
+
+
+def _reading_of(manifest: Manifest) -> GraphReading | None:
+    return None if manifest.graph is None else GraphReading.from_manifest(manifest.graph)
 
 
 def encoder_hash_of_folder(folder: Path) -> str:
@@ -201,9 +250,8 @@ def encoder_hash_of_folder(folder: Path) -> str:
     """
     manifest = read_manifest(folder)
     files = {name: one for name, one in manifest.files.items() if name != CARD_FILE}
-    contents = replace(manifest, files=files).verified_files(folder)
-    preprocessing = Preprocessing.from_config(_parsed(contents[PREPROCESSOR_FILE]))
-    return encoder_hash_of(files[MODEL_FILE], preprocessing.hash)
+    replace(manifest, files=files).verified_files(folder)
+    return folder_hash(folder)
 
 
 def _parsed(content: bytes) -> dict[str, Any]:

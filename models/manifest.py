@@ -59,6 +59,11 @@ class Manifest:
         File name to SHA-256 (hex); names without a folder.
     training
         The rows that the weights come from; empty where none were used.
+    graph
+        How a graph that is not of our own form is read (`models.huggingface_graph.GraphReading`);
+        None for one of our form.
+    origin
+        Where a brought encoder came from: a folder's name, or a hub's name with its revision.
 
     """
 
@@ -67,6 +72,8 @@ class Manifest:
     dimension: int
     files: Mapping[str, str]
     training: tuple[TrainingRows, ...] = field(default=())
+    graph: Mapping[str, Any] | None = None
+    origin: str = ""
 
     def __post_init__(self) -> None:
         if self.dimension < 1:

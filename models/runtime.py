@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 # onnxruntime must be loaded before usearch (onnxruntime 1.31.1 with usearch 2.26.6: the other
 # order ends in a segmentation fault; seen 2026-11). Whoever imports `models` is on the safe side.
 import onnxruntime
@@ -46,6 +48,28 @@ def open_session(model_bytes: bytes) -> onnxruntime.InferenceSession:
     except _SESSION_ERRORS as error:
         raise CdsError(
             Reason.MODEL_UNAVAILABLE, "The image model is not a graph that can be executed."
+        ) from error
+
+
+def run_refusing(
+    session: onnxruntime.InferenceSession, names: list[str], feed: dict[str, Any]
+) -> list[Any]:
+    """Run a graph that nobody has run before.
+
+    Raises
+    ------
+    CdsError
+        MODEL_UNAVAILABLE if it cannot take this input.
+
+    """
+    try:
+        return list(session.run(names, feed))
+    except _SESSION_ERRORS as error:
+        shapes = ", ".join("x".join(map(str, array.shape[1:])) for array in feed.values())
+        raise CdsError(
+            Reason.MODEL_UNAVAILABLE,
+            f"The image model's graph does not take pictures of {shapes}, which its "
+            "preprocessor_config.json asks for.",
         ) from error
 
 

@@ -33,3 +33,8 @@ def shipped_encoder() -> Path:
             f"The shipped image model {SHIPPED_ENCODER_NAME} is not installed.",
         )
     return folder
+
+
+def shipped_encoders() -> tuple[Path, ...]:
+    """Return the folders of every encoder that comes with this version, by name."""
+    return tuple(sorted(p for p in _ENCODERS.glob("*") if (p / MANIFEST_FILE).is_file()))

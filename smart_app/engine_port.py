@@ -103,6 +103,10 @@ class LaunchEngine(MachineEngine, Protocol):
         """Return the query's picture as 8-bit grey PNG, identity checked again."""
         ...
 
+    def model_change(self) -> str | None:
+        """Return what is said about a change of the image model in the last 30 days, or None."""
+        ...
+
     def model_card(self) -> str | None:
         """Return the text of the image model's card, None if it came without one."""
         ...

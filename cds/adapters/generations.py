@@ -88,9 +88,13 @@ class GenerationFolder:
 
     def switch(self, generation_id: str) -> None:
         """Make a stored generation the current one."""
+        self._point(CURRENT, generation_id)
+
+    def _point(self, pointer: str, content: str) -> None:
+        """Let a pointer name a generation, in one step."""
         beside = self._folder / f".{CURRENT}.{os.getpid()}"
-        _write_synced(beside, generation_id.encode("ascii"))
-        beside.replace(self._folder / CURRENT)
+        _write_synced(beside, content.encode("ascii"))
+        beside.replace(self._folder / pointer)
         _sync_folder(self._folder)
 
     def forget_others(self, *, kept: int = KEPT_GENERATIONS) -> None:
@@ -100,18 +104,24 @@ class GenerationFolder:
         After an erasure `kept` is 1: nothing of the erased case stays on the disk.
         """
         self._sweep()
-        current = self.current_id()
-        others = [p for p in self._folder.iterdir() if p.is_dir() and p.name != current]
+        needed = {self.current_id()} if kept == 1 else {self.current_id(), *self.pointed_ids()}
+        others = [p for p in self._folder.iterdir() if p.is_dir() and p.name not in needed]
         others.sort(key=lambda path: path.stat().st_mtime, reverse=True)
         for path in others[kept - 1 :]:
             shutil.rmtree(path, ignore_errors=True)
 
     def current_id(self) -> str | None:
         """Return the id of the current generation, or None before the first."""
-        try:
-            return (self._folder / CURRENT).read_text("ascii").strip() or None
-        except FileNotFoundError:
-            return None
+        return _pointed_id(self._folder / CURRENT) or None
+
+    def pointed_ids(self) -> frozenset[str]:
+        """Return the ids of the generations in use: the current one, and other encoders'."""
+        found = (_pointed_id(path) for path in self._folder.glob(f"{CURRENT}*"))
+        return frozenset(found) - {""}
+
+    def is_serving(self) -> bool:
+        """Tell whether a generation that is switched to answers whoever names no encoder."""
+        return True
 
     def open_current(self) -> OpenGeneration:
         """Verify and open the current generation.
@@ -177,6 +187,17 @@ class GenerationFolder:
                 shutil.rmtree(path, ignore_errors=True)
             elif path.name.startswith(f".{CURRENT}."):
                 path.unlink(missing_ok=True)
+
+
+def _pointed_id(pointer: Path) -> str:
+    """Return the generation that a pointer names; nothing if it is not there.
+
+    Behind the id a pointer may name the encoder (`cds.adapters.encoder_generations`).
+    """
+    try:
+        return pointer.read_text("ascii").partition(" ")[0].strip()
+    except FileNotFoundError:
+        return ""
 
 
 def _with_measured(

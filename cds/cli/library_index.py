@@ -19,6 +19,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser = subparsers.add_parser(
         "index", help="embed new pictures and rebuild the index", description=__doc__
     )
+    parser.add_argument("--encoder", metavar="NAME", help="another encoder than the serving one")
     parser.add_argument("--json", action="store_true", help="print the index passport as JSON")
     parser.set_defaults(run=run)
 
@@ -35,14 +36,18 @@ def run(arguments: argparse.Namespace) -> int:
     """
     settings = settings_from_environment()
     console = Console(stderr=arguments.json)
-    passport = rebuild_index(settings, console)
+    passport = rebuild_index(settings, console, encoder_name=arguments.encoder)
     if arguments.json:
         Console(soft_wrap=True, highlight=False).print_json(json.dumps(asdict(passport)))
     return 0
 
 
 def rebuild_index(
-    settings: Settings, console: Console, *, only_if_due: bool = False
+    settings: Settings,
+    console: Console,
+    *,
+    only_if_due: bool = False,
+    encoder_name: str | None = None,
 ) -> IndexPassport:
     """Embed what lacks a vector and build a generation.
 
@@ -54,6 +59,8 @@ def rebuild_index(
         Where progress is shown.
     only_if_due
         Keep the current generation if it already holds every case and picture.
+    encoder_name
+        Whose index is built; None means the encoder that serves.
 
     Raises
     ------
@@ -64,14 +71,16 @@ def rebuild_index(
     from cds.engine import engine_from_settings  # loads onnxruntime: only when it is needed
 
     engine = engine_from_settings(settings)
+    encoders = engine.encoders
+    parts = encoders.serving() if encoder_name is None else encoders.named(encoder_name)
     with Steps(console, "Embedding pictures") as steps:
         embed_missing(
-            engine.embedder,
+            parts.embedder,
             embeddings=engine.storage.embeddings,
             blobs=engine.storage.blobs,
             progress=steps.show,
         )
-    passport = engine.upkeep.build(
+    passport = parts.upkeep.build(
         only_if_due=only_if_due,
         on_wait=lambda: console.print("Another process is building the index; waiting for it."),
     )

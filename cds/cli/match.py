@@ -53,6 +53,9 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         action="store_true",
         help="rank copies of the picture too instead of excluding them",
     )
+    parser.add_argument(
+        "--encoder", metavar="NAME", help="an encoder with an index, instead of the serving one"
+    )
     parser.add_argument("--json", action="store_true", help="print the whole answer as JSON")
     parser.set_defaults(run=run)
 
@@ -67,7 +70,9 @@ def run(arguments: argparse.Namespace) -> int:
 
     """
     engine = engine_from_settings(settings_from_environment())
-    report = engine.analyst.for_pictures(_query(engine, arguments))
+    encoders = engine.encoders
+    parts = encoders.named(arguments.encoder) if arguments.encoder else encoders.serving()
+    report = parts.analyst.for_pictures(_query(engine, arguments))
     if arguments.json:
         sys.stdout.write(json.dumps(asdict(report), default=str, indent=1) + "\n")
     else:

@@ -6,9 +6,12 @@ import argparse
 from types import ModuleType
 
 from cds.cli import (
+    models_add,
     models_card,
     models_compare,
     models_evaluate,
+    models_list,
+    models_promote,
     models_train,
 )
 
@@ -17,6 +20,9 @@ MODULES: tuple[ModuleType, ...] = (
     models_train,
     models_evaluate,
     models_compare,
+    models_add,
+    models_list,
+    models_promote,
     models_card,
 )
 

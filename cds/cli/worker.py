@@ -36,7 +36,7 @@ def run(arguments: argparse.Namespace) -> int:
     engine = engine_from_settings(settings)
     engine.prepare_worker()
     threads = arguments.threads or settings.worker_threads
-    worker = engine.background.worker(engine.analyst, n_threads=threads)
+    worker = engine.background.worker(lambda: engine.analyst, n_threads=threads)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda _number, _frame: worker.stop())
     return 0 if worker.run() else EXIT_UNCLEAN

@@ -28,7 +28,7 @@ class IndexPassport:
     Attributes
     ----------
     generation_id
-        First 16 hex digits of the SHA-256 over every column.
+        First 16 hex digits of the SHA-256 over the encoder's hash and every column.
     encoder_hash, feature_version
         What the vectors were made with; a mismatch is refused.
     image_dimension, record_dimension

@@ -6,7 +6,6 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +16,17 @@ from cds.adapters.case_library import IndexedCaseLibrary
 from cds.adapters.dicom_files import frames_from_file, start_decoding_process
 from cds.adapters.egress import EgressClients
 from cds.adapters.ehr_peers import EhrHttp, EhrPeers, TokenClaims
+from cds.adapters.encoder_generations import EncoderGenerations as EncoderGenerations
+from cds.adapters.encoder_rollouts import recent_change
 from cds.adapters.hook_calls import SqlHookCalls
 from cds.adapters.seen_tokens import SqlSeenTokens
 from cds.adapters.smart_configuration import SmartConfiguration
 from cds.adapters.smart_sessions import SqlSessionStore
 from cds.adapters.sql.engine import limit_waits
 from cds.adapters.storage import Storage, SystemClock, open_storage
-from cds.analysis import AnalysisDefaults, Analyst, HookAnalysis
+from cds.analysis import AnalysisDefaults as AnalysisDefaults
+from cds.analysis import AnalysisPorts as AnalysisPorts
+from cds.analysis import Analyst, HookAnalysis
 from cds.domain.errors import CdsError, Reason
 from cds.domain.generation import IndexPassport
 from cds.domain.launch import LaunchAnalysis, StudyHint
@@ -36,11 +39,14 @@ from cds.domain.source_attributes import SourceAttributeCard
 from cds.domain.study import StudyRef
 from cds.domain.uploaded import UploadedPicture, query_of_upload
 from cds.engine.background import Background, open_background
-from cds.engine.index_upkeep import INDEX_FOLDER, IndexUpkeep, library_with_upkeep
-from cds.library.index_building import EncoderIdentity
+from cds.engine.encoder_parts import PartsOverPorts
+from cds.engine.encoders import Encoders, registry_of
+from cds.engine.index_upkeep import INDEX_FOLDER, IndexUpkeep
+from cds.engine.index_upkeep import library_with_upkeep as library_with_upkeep
+from cds.library.index_building import EncoderIdentity as EncoderIdentity
 from cds.library.picture_preparation import kept_thumbnail as kept_thumbnail
 from cds.library.picture_preparation import to_png
-from cds.pipeline import Tools
+from cds.pipeline import Tools as Tools
 from cds.ports import (
     AuditEvent,
     AuditTrail,
@@ -53,10 +59,8 @@ from cds.ports import (
 )
 from cds.settings import Settings
 from models.embedder import OnnxImageEmbedder
-from models.patient_features import CataloguePatientFeatures
-from models.shipped import shipped_encoder
+from models.patient_features import CataloguePatientFeatures as CataloguePatientFeatures
 
-SOFTWARE = "precedent-cds"
 WARM_UP_SIDE_PX = 512
 DOOR_WAIT_MS = 200  # for another writer of the database; a hook has to answer within 450 ms
 
@@ -80,10 +84,8 @@ class Engine:
         Of this installation.
     storage
         Database, blobs, keys.
-    embedder, library
-        Image encoder and ranking.
-    analyst
-        Answers for each door.
+    encoders
+        Image encoders, each with its index and its analyst; one of them serves.
     peers
         Each EHR's servers, through the egress rules.
     backend_tokens
@@ -94,16 +96,33 @@ class Engine:
     settings: Settings
     clock: Clock
     storage: Storage
-    embedder: OnnxImageEmbedder
-    library: IndexedCaseLibrary
-    analyst: Analyst
+    encoders: Encoders
     peers: EhrPeers
     hook_calls: SqlHookCalls
     seen_tokens: SqlSeenTokens
     sessions: SqlSessionStore
     backend_tokens: BackendServiceTokens
-    upkeep: IndexUpkeep
     background: Background
+
+    @property
+    def embedder(self) -> OnnxImageEmbedder:
+        """Return the encoder that serves now."""
+        return self.encoders.serving().embedder
+
+    @property
+    def library(self) -> IndexedCaseLibrary:
+        """Return the ranking by the encoder that serves now."""
+        return self.encoders.serving().library
+
+    @property
+    def upkeep(self) -> IndexUpkeep:
+        """Return what keeps the index of the encoder that serves now."""
+        return self.encoders.serving().upkeep
+
+    @property
+    def analyst(self) -> Analyst:
+        """Return the answers by the encoder that serves now; use one for a whole analysis."""
+        return self.encoders.serving().analyst
 
     @property
     def registrations(self) -> Registrations:
@@ -215,12 +234,19 @@ class Engine:
 
     def model_card(self) -> str | None:
         """Return the text of the image model's card, None if it came without one."""
-        card = (self.settings.encoder_dir or shipped_encoder()) / "README.md"
+        card = self.encoders.serving().folder / "README.md"
         return card.read_text("utf-8") if card.is_file() else None
 
     def source_attributes(self) -> SourceAttributeCard:
         """Return the card that the image model in force was opened with."""
         return self.embedder.source_attributes
+
+    def model_change(self) -> str | None:
+        """Return what is said about a change of the encoder in the last 30 days, or None."""
+        serving = self.encoders.serving_hash()
+        with suppress(CdsError):  # a page that tells of a failing database needs no second one
+            return recent_change(self.storage.engine, serving, self.clock.now())
+        return None
 
     def frames_from_file(
         self, content: bytes, *, view_position: str | None = None
@@ -269,7 +295,7 @@ class Engine:
         """
         limit_waits(self.storage.engine, DOOR_WAIT_MS)
         self.storage.engine.dispose()  # those of the parent were left to it at the fork
-        self.library.tell_trouble(self.upkeep.repair_in_background)
+        self.encoders.repair_from_now_on()
         start_decoding_process()
         noise = np.random.default_rng(0).random((WARM_UP_SIDE_PX, WARM_UP_SIDE_PX))
         frame = PixelFrame(noise.astype(np.float32), content_sha256="")
@@ -328,50 +354,29 @@ def engine_from_settings(settings: Settings, *, clock: Clock | None = None) -> E
     """
     clock = clock or SystemClock()
     storage = open_storage(settings, clock)
-    embedder = OnnxImageEmbedder.from_folder(settings.encoder_dir or shipped_encoder())
-    features = CataloguePatientFeatures()
-    library, upkeep = library_with_upkeep(
-        storage,
-        folder=generation_folder(settings),
-        encoder=EncoderIdentity(embedder.encoder_name, embedder.encoder_hash, embedder.dimension),
-        features=features,
-        library_name=settings.library_name,
-        clock=clock,
-    )
     clients = EgressClients(development=settings.development, ca_file=settings.ca_file)
     peers = EhrPeers(clients, clock=clock)
     backend_tokens = BackendServiceTokens(clients, storage.backend_keys, clock)
     background = open_background(settings, storage, clients, clock=clock, tokens=backend_tokens)
-    analyst = Analyst(
-        ports=background.analysis_ports(peers.reader, peers.images),
-        tools=Tools(embedder, features, library, storage.keys),
-        passport=lambda: library.view().passport,
-        defaults=_defaults(settings),
+    encoders = Encoders(
+        registry_of(settings),
+        generation_folder(settings),
+        PartsOverPorts(
+            settings, storage, clock, background.analysis_ports(peers.reader, peers.images)
+        ),
     )
+    encoders.serving()
     return Engine(
         settings=settings,
         clock=clock,
         storage=storage,
-        embedder=embedder,
-        library=library,
-        analyst=analyst,
+        encoders=encoders,
         peers=peers,
         hook_calls=SqlHookCalls(storage.engine, storage.cipher, clock),
         seen_tokens=SqlSeenTokens(storage.engine, clock),
         sessions=SqlSessionStore(storage.engine, storage.cipher, clock),
         backend_tokens=backend_tokens,
-        upkeep=upkeep,
         background=background,
-    )
-
-
-def _defaults(settings: Settings) -> AnalysisDefaults:
-    return AnalysisDefaults(
-        software=f"{SOFTWARE} {version(SOFTWARE)}",
-        library_name=settings.library_name,
-        cutoff=settings.cutoff,
-        weights=BlockWeights(settings.image_weight),
-        image_module=settings.image_module,
     )
 
 

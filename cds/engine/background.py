@@ -120,11 +120,14 @@ class Background:
             self.storage.registrations, self.inventories, self.memory, self.queue, self.clock
         )
 
-    def worker(self, analyst: Analyst, *, n_threads: int) -> JobWorker:
-        """Return a worker for every kind of job, with schedule and housekeeping."""
+    def worker(self, analyst: Callable[[], Analyst], *, n_threads: int) -> JobWorker:
+        """Return a worker for every kind of job, with schedule and housekeeping.
+
+        Each job asks for the analyst anew: another encoder may serve by then.
+        """
         rechecks = self.rechecks()
         handlers = {
-            JobKind.ANALYSE_STUDY: self.arrivals(analyst).run,
+            JobKind.ANALYSE_STUDY: lambda job: self.arrivals(analyst()).run(job),
             JobKind.POLL_ARRIVALS: self.poll().run,
             JobKind.RECHECK_RESULT: rechecks.recheck,
             JobKind.SWEEP_RESULTS: rechecks.sweep,

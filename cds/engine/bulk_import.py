@@ -13,11 +13,12 @@ from cds.adapters.decode_pool import DecodePool
 from cds.adapters.dicom_files import frames_from_file
 from cds.adapters.storage import Storage
 from cds.engine.deidentification import shipped_deidentifier
+from cds.engine.encoders import serving_folder_of
+from cds.engine.index_upkeep import INDEX_FOLDER
 from cds.library.import_crew import EmbeddingOnEntry, ImportCrew
 from cds.library.import_run import LibraryImport
 from cds.settings import Settings
 from models.embedder import OnnxImageEmbedder
-from models.shipped import shipped_encoder
 
 CASES_TOGETHER = 32  # in one transaction
 MOST_WORKERS = 8  # beyond, one writer to the database is what everything waits for
@@ -58,7 +59,9 @@ def bulk_import(
     """
     embedding = None
     if embeds:
-        encoder = OnnxImageEmbedder.from_folder(settings.encoder_dir or shipped_encoder())
+        encoder = OnnxImageEmbedder.from_folder(
+            serving_folder_of(settings, settings.state_dir / INDEX_FOLDER)
+        )
         embedding = EmbeddingOnEntry(encoder, storage.embeddings)
     deidentifier = shipped_deidentifier(storage.keys, writing_reviewed=writing_reviewed)
     # Each worker computes on one core: threads of BLAS beside them would wait for each other.

@@ -8,10 +8,10 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
 from cds.adapters.case_library import ANOTHER_ENCODER, IndexedCaseLibrary
+from cds.adapters.encoder_generations import EncoderGenerations
 from cds.adapters.generations import KEPT_GENERATIONS, GenerationFolder
 from cds.adapters.live_library import DELTA_LIMIT
 from cds.adapters.sql.library_log import SqlLibraryLog
@@ -218,7 +218,7 @@ class IndexUpkeep:
     def _built(self, kept: int) -> IndexPassport:
         """Build under the lock; changes that come in meanwhile stay in the log."""
         parts, log_head = self._parts, self._log.head()
-        previous = self._log.base_of(parts.generations.current_id() or "")
+        in_use = parts.generations.pointed_ids()
         passport = build_generation(
             self._embedded_cases(),
             features=parts.features,
@@ -233,11 +233,17 @@ class IndexUpkeep:
             folder=f"{INDEX_FOLDER}/{passport.generation_id}",
             created_at=parts.clock.now(),
             base_sequence=log_head.sequence,
+            is_current=parts.generations.is_serving(),
         )
         parts.generations.switch(passport.generation_id)
-        self._log.prune(log_head.sequence if kept == 1 else previous or 0)
+        self._log.prune(log_head.sequence if kept == 1 else self._held_by_all(in_use))
         parts.generations.forget_others(kept=kept)
         return passport
+
+    def _held_by_all(self, generation_ids: Iterable[str]) -> int:
+        """Return up to which change every one of these generations was built."""
+        bases = [self._log.base_of(generation_id) for generation_id in generation_ids]
+        return min((base for base in bases if base is not None), default=0)
 
     def _embedded_cases(self) -> Iterable[EmbeddedCase]:
         storage = self._parts.storage
@@ -248,7 +254,7 @@ class IndexUpkeep:
 def library_with_upkeep(
     storage: Storage,
     *,
-    folder: Path,
+    generations: EncoderGenerations,
     encoder: EncoderIdentity,
     features: PatientFeatures,
     library_name: str,
@@ -260,15 +266,14 @@ def library_with_upkeep(
     ----------
     storage
         The installation's database and pictures.
-    folder
-        The index folder.
+    generations
+        Those of this encoder.
     encoder, features
         What vectors and record blocks are made with.
     library_name, clock
         For the index passport.
 
     """
-    generations = GenerationFolder(folder)
     library = IndexedCaseLibrary(
         generations,
         storage.catalogue.cases,
@@ -279,7 +284,7 @@ def library_with_upkeep(
     parts = IndexParts(
         storage=storage,
         generations=generations,
-        lock=WriterLock(folder, storage.engine),
+        lock=WriterLock(generations.folder, storage.engine),
         features=features,
         encoder=encoder,
         library_name=library_name,

@@ -12,7 +12,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from cds.domain.check_line import CheckLine, failed, passed, unknown, warned
-from cds.engine import SOFTWARE
+from cds.engine.encoder_parts import SOFTWARE
 from cds.settings import Settings
 
 PYTHONS = ((3, 11), (3, 13))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 
@@ -15,10 +16,10 @@ from cds.domain.check_line import CheckLine, failed, passed, unknown, warned
 from cds.domain.errors import CdsError
 from cds.domain.pixels import PixelFrame
 from cds.engine import generation_folder
+from cds.engine.encoders import serving_folder_of
 from cds.library.picture_preparation import to_png
 from cds.settings import Settings
 from models.embedder import OnnxImageEmbedder
-from models.shipped import shipped_encoder
 
 TRIED_BYTES = 4096
 TRIED_SIDE_PX = 256
@@ -80,7 +81,7 @@ def encoder_lines(settings: Settings) -> Iterator[CheckLine]:
     """Check that the encoder is the one of its manifest."""
     name = "encoder"
     try:
-        embedder = OnnxImageEmbedder.from_folder(settings.encoder_dir or shipped_encoder())
+        embedder = OnnxImageEmbedder.from_folder(_serving_folder(settings))
     except CdsError as error:
         yield failed(name, error.sentence, "install it again, or correct PRECEDENT_ENCODER_DIR")
         return
@@ -104,7 +105,7 @@ def index_lines(settings: Settings) -> Iterator[CheckLine]:
         return
     evidence = f"{passport.n_cases} cases, checksums and canaries agree"
     try:
-        embedder = OnnxImageEmbedder.from_folder(settings.encoder_dir or shipped_encoder())
+        embedder = OnnxImageEmbedder.from_folder(_serving_folder(settings))
     except CdsError:
         yield unknown(name, f"{evidence}; the encoder cannot be compared")
         return
@@ -135,3 +136,7 @@ def decoder_lines() -> Iterator[CheckLine]:
         return
     rows, columns = frames[0].pixels.shape
     yield passed(name, f"the decoding process decoded {rows} x {columns} pixels")
+
+
+def _serving_folder(settings: Settings) -> Path:
+    return serving_folder_of(settings, generation_folder(settings))

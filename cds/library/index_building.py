@@ -82,7 +82,7 @@ def build_generation(
     table = generation_table(cases, features=features, dimension=encoder.dimension)
     image_limit, record_limit = similarity_limits(table, image_dimension=encoder.dimension)
     passport = IndexPassport(
-        generation_id=_content_id(table),
+        generation_id=_content_id(table, encoder.sha256),
         library_name=library_name,
         encoder_name=encoder.name,
         encoder_hash=encoder.sha256,
@@ -224,8 +224,8 @@ def _known_at_s(case: LibraryCase) -> float:
     return -np.inf if case.known_at is None else case.known_at.timestamp()
 
 
-def _content_id(table: GenerationTable) -> str:
-    digest = hashlib.sha256()
+def _content_id(table: GenerationTable, encoder_hash: str) -> str:
+    digest = hashlib.sha256(encoder_hash.encode())
     for column in fields(table):
         values = np.ascontiguousarray(getattr(table, column.name))
         digest.update(f"{column.name} {values.dtype.str} {values.shape}".encode())

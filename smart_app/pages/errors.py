@@ -63,6 +63,7 @@ def page_response(template: str, *, status: int = 200, **context: object) -> Res
         template,
         investigational=wording.header(engine.settings.library_name),
         stage=stage_text(registration),
+        model_change=engine.model_change(),
         **context,
     )
     response = make_response(text, status)

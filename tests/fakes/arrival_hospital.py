@@ -239,7 +239,7 @@ class ArrivalHospital:
             gates=PacsGates(pace=Pace(self.clock.now, self._elapsed_s, self._slept)),
         )
         self.analyst = self._analyst()
-        self.worker = self.background.worker(self.analyst, n_threads=1)
+        self.worker = self.background.worker(lambda: self.analyst, n_threads=1)
 
     def _elapsed_s(self) -> float:
         return self.clock.now().timestamp()

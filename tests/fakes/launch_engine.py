@@ -94,6 +94,7 @@ class FakeLaunchEngine(FakeEngine):
             report_id="0b6e2b0e-52a8-5d0c-8c3e-1d5a1c9e7a02", patient_id=None, study=None
         )
         self.viewed: list[tuple[str, str, str, str]] = []
+        self.model_change_sentence: str | None = None
 
     def smart_configuration(self, registration: EhrRegistration) -> Any:
         url = f"{registration.fhir_base_url}/.well-known/smart-configuration"
@@ -168,6 +169,9 @@ class FakeLaunchEngine(FakeEngine):
         deadline: Deadline,  # the port's
     ) -> bytes:
         return grey_picture(3)
+
+    def model_change(self) -> str | None:
+        return self.model_change_sentence
 
     def model_card(self) -> str | None:
         return "# Toy encoder <b>"

@@ -86,10 +86,12 @@ class SqlEmbeddings:
         folder: str,
         created_at: datetime,
         base_sequence: int = 0,
+        is_current: bool = True,
     ) -> None:
-        """Note an index generation and make it the current one; a rebuilt equal one stays."""
+        """Note an index generation, current unless another encoder serves; an equal one stays."""
         with Session(self._engine) as session, session.begin():
-            session.execute(update(IndexGeneration).values(is_current=False))
+            if is_current:
+                session.execute(update(IndexGeneration).values(is_current=False))
             row = session.get(IndexGeneration, generation_id)
             if row is None:
                 row = IndexGeneration(generation_id=generation_id)
@@ -98,7 +100,16 @@ class SqlEmbeddings:
             row.folder = folder
             row.created_at = created_at
             row.base_sequence = base_sequence
-            row.is_current = True
+            row.is_current = is_current
+
+    def mark_current(self, generation_id: str) -> None:
+        """Note that another generation, which is known already, is the current one."""
+        with Session(self._engine) as session, session.begin():
+            session.execute(
+                update(IndexGeneration).values(
+                    is_current=IndexGeneration.generation_id == generation_id
+                )
+            )
 
     def current_generation(self) -> tuple[str, datetime] | None:
         """Return the id and build time of the current index generation, or None."""

@@ -366,3 +366,13 @@ def test_print_style_hides_other_patients(door: Door) -> None:
     printed = style[style.index("@media print") :]
     assert re.search(r"\.matches[^{]*\{[^}]*display: none", printed)
     assert "http" not in style
+
+
+def test_pages_when_the_image_model_changed_say_so_and_else_not(door: Door) -> None:
+    assert "Image model changed" not in door.page(a_case_report())
+    sentence = (
+        "Image model changed 12 Nov (v3 to v4). Rankings may differ; signed reports are unchanged."
+    )
+    door.engine.model_change_sentence = sentence
+    assert sentence in text_of(door.page(a_case_report()))
+    assert sentence in text_of(door.client.get("/app/upload?w=window1").text)

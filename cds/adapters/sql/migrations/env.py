@@ -9,6 +9,7 @@ from cds.adapters.sql import (  # registers their tables
     backend_key_models,  # noqa: F401
     change_models,  # noqa: F401
     door_models,  # noqa: F401
+    encoder_models,  # noqa: F401
     erasure_models,  # noqa: F401
     job_models,  # noqa: F401
     librarian_models,  # noqa: F401
