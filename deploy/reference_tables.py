@@ -30,7 +30,7 @@ def configuration_table() -> str:
 
 
 def licence_table() -> str:
-    """Return the Markdown table of every locked runtime package with the licence that it states.
+    """Return the Markdown table of every locked package that users install, with its licence.
 
     Raises
     ------
@@ -38,7 +38,8 @@ def licence_table() -> str:
         If a package of the lock is not installed here: run ``make setup``.
 
     """
-    text = lock_part(LOCK.read_text(encoding="utf-8"), "runtime")
+    lock = LOCK.read_text(encoding="utf-8")
+    text = "".join(lock_part(lock, part) for part in ("runtime", "evaluate"))
     names = sorted(set(re.findall(r"^([A-Za-z0-9_.-]+)==", text, flags=re.MULTILINE)))
     rows = ["| Package | Licence, as the package states it |", "|---|---|"]
     rows += [f"| {name} | {_licence(metadata(name))} |" for name in names]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from functools import partial
+from io import BytesIO
 from pathlib import Path
 from zipfile import BadZipFile
 
@@ -48,7 +49,7 @@ def read_medmnist(path: Path) -> list[LabelledPicture]:
 
     """
     try:
-        with np.load(path, allow_pickle=False) as file:
+        with np.load(BytesIO(path.read_bytes()), allow_pickle=False) as file:
             arrays = {name: file[name] for name in file.files}
         parts = {split: (arrays[f"{split}_images"], arrays[f"{split}_labels"]) for split in _SPLITS}
     except (OSError, ValueError, KeyError, BadZipFile, EOFError):

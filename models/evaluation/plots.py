@@ -77,7 +77,7 @@ def _bar(
 
 def _short(name: str) -> str:
     """Break a measure's name so that it fits below its bars."""
-    plain, _, how = name.rstrip(")").partition(" (")
+    plain, _, how = name.removesuffix(")").partition(" (")
     return f"{plain}\n{how.removesuffix(', Mahbod')}" if how not in {"", "Mahbod"} else plain
 
 
@@ -140,7 +140,7 @@ def _confusion(found: Evaluation, classifier: Classifier, number: int) -> Figure
     counts = np.array(classifier.confusion)
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     n = len(found.classes)
-    side = 2.4 + 0.62 * n
+    side = 1.9 + 0.6 * n
     labels = [
         [f"{count}\n{share:.0%}" for count, share in zip(*row, strict=True)]
         for row in zip(counts.tolist(), shares.tolist(), strict=True)
@@ -176,7 +176,7 @@ def _confusion(found: Evaluation, classifier: Classifier, number: int) -> Figure
 
 
 def _reliability(classifier: Classifier, number: int) -> Figure:
-    with canvas(4.4, 4.2) as (figure, (axis,)):
+    with canvas(3.9, 3.7) as (figure, (axis,)):
         axis.plot([0, 1], [0, 1], ":", color=EASY, linewidth=1.2, label="ideal")
         for place, one in enumerate(classifier.calibrations[:SHOWN_CLASSES]):
             colour = PALETTE[place]
@@ -213,7 +213,7 @@ def _reliability(classifier: Classifier, number: int) -> Figure:
 
 
 def _abstention(found: Evaluation, classifier: Classifier, number: int) -> Figure:
-    with canvas(5.2, 3.6) as (figure, (axis,)):
+    with canvas(5.0, 3.2) as (figure, (axis,)):
         owners = [(classifier.abstention, OURS, "-", found.encoder_name)]
         if classifier.baseline_abstention is not None:
             owners.append((classifier.baseline_abstention, THEIRS, "--", found.baseline_name or ""))

@@ -180,7 +180,7 @@ def measure_cells(
     found: Evaluation, measures: Sequence[Measure]
 ) -> tuple[tuple[str, ...], tuple[tuple[str, ...], ...]]:
     """Return head and rows of a table of measures; without a baseline its columns are gone."""
-    head = ("Measure", found.encoder_name, "Baseline", "Gain, paired", "Most frequent class")
+    head = ("Measure", "Encoder", "Baseline", "Gain, paired", "Most frequent class")
     rows = [
         (
             one.name,

@@ -21,7 +21,7 @@ def report_pdf(document: ReportDocument) -> bytes:
     """Print the report as an A4 PDF with page numbers; equal reports give equal bytes."""
     from reportlab.lib.pagesizes import A4
     from reportlab.lib.units import mm
-    from reportlab.platypus import SimpleDocTemplate
+    from reportlab.platypus import KeepTogether, SimpleDocTemplate
 
     buffer = BytesIO()
     template = SimpleDocTemplate(
@@ -38,8 +38,17 @@ def report_pdf(document: ReportDocument) -> bytes:
     )
     setter = _Setter(template.width)
     story = setter.head(document)
+    heading: list[Any] = []
     for block in document.blocks:
-        story += setter.printed(block)
+        printed = setter.printed(block)
+        if isinstance(block, Heading):
+            heading = printed
+        elif isinstance(block, Figure):  # its heading stays on its page
+            story.append(KeepTogether([*heading, *printed]))
+            heading = []
+        else:
+            story += [*heading, *printed]
+            heading = []
 
     def numbered(canvas: Any, _template: object) -> None:  # noqa: ANN401 - reportlab's canvas
         canvas.setFont("Helvetica", 8)
@@ -151,10 +160,10 @@ class _Setter:
         return [grid, Spacer(0, 3), *caption, Spacer(0, 5)]
 
     def _figure(self, figure: Figure) -> list[Any]:
-        from reportlab.platypus import Image, KeepTogether, Spacer
+        from reportlab.platypus import Image, Spacer
 
         width = min(self._width, figure.width_px / _PX_PER_POINT)
         height = width * figure.height_px / figure.width_px
         picture = Image(BytesIO(figure.png), width=width, height=height)
         caption = self._text(figure.caption, "caption")
-        return [KeepTogether([picture, caption]), Spacer(0, 6)]
+        return [picture, caption, Spacer(0, 6)]

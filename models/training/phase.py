@@ -121,7 +121,7 @@ class Phase:
         self.epoch = checkpoint.facts["epoch"]
         self._encoder.load_state_dict(checkpoint.tensors("trained"))
         self._generator.set_state(checkpoint.tensors("random")["state"])
-        self._schedule.load_state_dict({**checkpoint.facts["schedule"], "lr_lambdas": [None] * 9})
+        self._schedule.load_state_dict({**checkpoint.facts["schedule"], "lr_lambdas": []})
         checkpoint.fill_optimizer(self._optimizer)
         self.kept.read_from(checkpoint)
 

@@ -99,7 +99,8 @@ class Recipe:
         epochs (stochastic weight averaging).
     patience
         Stop after so many epochs without a better value on the validation side, and keep the best
-        epoch; 0 runs all epochs and keeps the last.
+        epoch, which may be the projection before the fine-tune; 0 runs all epochs and keeps the
+        last.
     normalisation
         ``folded``: batch normalisation stays folded into the convolutions, as the weights come;
         ``frozen``: it is put back with fixed statistics of the training pictures, and its scale and

@@ -137,9 +137,10 @@ class _Run:
                 state.facts["identity"] = identity
                 state.write(checkpoint)
 
+        value = None
         if reached is None or reached.facts["phase"] != _FINE_TUNE:
             self._warm_up(after_epoch, reached, save)
-            after_epoch(0, self._fit_projection(), self.encoder.eval())
+            value = after_epoch(0, self._fit_projection(), self.encoder.eval())
             reached = None
         fine_tune = Phase(
             _FINE_TUNE,
@@ -150,6 +151,7 @@ class _Run:
             recipe=self.recipe,
         )
         if reached is None:
+            fine_tune.kept.judge(0, value)
             save(fine_tune.checkpoint())
         else:
             fine_tune.resume(reached)

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from models.training.checkpoints import Checkpoint, CheckpointError
-from tests.train.tiny_run import RECIPE, weights_after
+from tests.train.tiny_run import RECIPE, an_encoder, weights_after
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -48,6 +48,15 @@ def test_early_stopping_when_a_later_epoch_is_worse_keeps_the_best(tmp_path: Pat
     assert all(np.array_equal(stopped[name], value.numpy()) for name, value in best.items())
     again = weights_after(patient, tmp_path / "checkpoint.npz")
     assert all(np.array_equal(stopped[name], again[name]) for name in stopped)
+
+
+def test_early_stopping_when_the_projection_alone_is_best_keeps_the_network() -> None:
+    patient = dataclasses.replace(RECIPE, patience=1, n_self_supervised_epochs=0)
+
+    kept = weights_after(patient, best_epoch=0)
+
+    untouched = an_encoder().network.state_dict()
+    assert all(np.array_equal(kept[f"network.{n}"], v.numpy()) for n, v in untouched.items())
 
 
 def test_checkpoint_of_another_recipe_is_refused(tmp_path: Path) -> None:

@@ -50,14 +50,18 @@ def a_training_set(n_pictures: int = 24) -> TrainingSet:
 
 
 def weights_after(
-    recipe: Recipe, checkpoint: Path | None = None, *, killed_after: int | None = None
+    recipe: Recipe,
+    checkpoint: Path | None = None,
+    *,
+    killed_after: int | None = None,
+    best_epoch: int = 1,
 ) -> dict[str, NDArray[np.float32]]:
     """Train and return all weights; ``kill -9`` after an epoch, before it is kept."""
 
     def after_epoch(epoch: int, _loss: float, _encoder: RetrievalEncoder) -> float:
         if epoch == killed_after:
             os.kill(os.getpid(), signal.SIGKILL)
-        return float(epoch == 1)  # the first epoch is the best one, for recipes with patience
+        return float(epoch == best_epoch)
 
     trained = train(an_encoder(), a_training_set(), SMALL, recipe, after_epoch, checkpoint)
     return {name: value.numpy() for name, value in trained.state_dict().items()}
