@@ -116,7 +116,8 @@ def _validity(report: Mapping[str, Any]) -> str:
     rows = [_measure(one, report["baseline_name"]) for one in report["retrieval"]]
     rows.append(f"Classes by {voted['method']}:")
     rows += [_measure(one, report["baseline_name"]) for one in voted["measures"]]
-    return "\n".join([head, *rows, *report["notes"]])
+    notes = [*report.get("training_notes", ()), *report["notes"]]
+    return "\n".join([head, *rows, *notes])
 
 
 def _measure(row: Mapping[str, Any], baseline: str | None) -> str:
