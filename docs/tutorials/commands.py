@@ -1,0 +1,23 @@
+"""Run `precedent ...` from a notebook and show what it prints, as a terminal would."""
+
+import os
+import subprocess
+import sys
+
+_RUN = "import sys; from cds.cli.main import main; sys.exit(main())"
+
+
+def precedent(*words, **environment):
+    """Run a command; return its exit status: 0 if it did what it was asked."""
+    words = [str(word) for word in words]
+    print("$ precedent", *words)
+    done = subprocess.run(
+        [sys.executable, "-c", _RUN, *words],
+        env={**os.environ, "COLUMNS": "110", **environment},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
+    )
+    print(done.stdout)
+    return done.returncode
