@@ -69,7 +69,7 @@ def figures_of_report(report: Mapping[str, Any], *, is_external: bool) -> dict[s
         If it is not such a report.
 
     """
-    if not isinstance(report, Mapping) or report.get("schema") != REPORT_SCHEMA:
+    if report.get("schema") != REPORT_SCHEMA:
         raise ValueError("this is not an evaluation report that this version reads")
     try:
         validity, fairness = Statement(_validity(report)), _fairness(report)
