@@ -93,7 +93,7 @@ def test_reading_a_report_when_run_finds_the_planted_shortcut(tmp_path: Path) ->
     text = printed(executed)
     assert "n_query_patients: 80" in text
     trap, fair = text.split("--- trap")[1].split("--- fair")
-    assert "source: " in trap
+    assert "likely shortcut" in trap.partition("source: ")[2].partition("\n")[0]
     assert "source: " in fair
     assert n_plots(executed) >= 3
 
