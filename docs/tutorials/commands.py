@@ -1,6 +1,7 @@
 """Run `precedent ...` from a notebook and show what it prints, as a terminal would."""
 
 import os
+import re
 import subprocess
 import sys
 
@@ -19,5 +20,11 @@ def precedent(*words, **environment):
         text=True,
         check=False,
     )
-    print(done.stdout)
+    print("\n".join(line for line in done.stdout.splitlines() if not _is_half_way(line)))
     return done.returncode
+
+
+def _is_half_way(line):
+    """Whether a line reports progress that a later one overtakes, as "Embedding: 3 of 160"."""
+    found = re.fullmatch(r".*: (\d+) of (\d+)", line.strip())
+    return bool(found) and found[1] != found[2]
