@@ -69,7 +69,7 @@ def figures_of_report(report: Mapping[str, Any], *, is_external: bool) -> dict[s
         If it is not such a report.
 
     """
-    if not isinstance(report, Mapping) or report.get("schema") != REPORT_SCHEMA:
+    if report.get("schema") != REPORT_SCHEMA:
         raise ValueError("this is not an evaluation report that this version reads")
     try:
         validity, fairness = Statement(_validity(report)), _fairness(report)
@@ -116,7 +116,8 @@ def _validity(report: Mapping[str, Any]) -> str:
     rows = [_measure(one, report["baseline_name"]) for one in report["retrieval"]]
     rows.append(f"Classes by {voted['method']}:")
     rows += [_measure(one, report["baseline_name"]) for one in voted["measures"]]
-    return "\n".join([head, *rows, *report["notes"]])
+    notes = [*report.get("training_notes", ()), *report["notes"]]
+    return "\n".join([head, *rows, *notes])
 
 
 def _measure(row: Mapping[str, Any], baseline: str | None) -> str:

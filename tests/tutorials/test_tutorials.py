@@ -7,6 +7,7 @@ import re
 import shutil
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 import nbformat
@@ -79,6 +80,22 @@ def test_chest_or_abdomen_when_run_measures_what_it_promises(
     assert int(shipped[1]) >= 72
     assert "proportion of the sides alone: 74 of 75" in text  # the shortcut is there to be seen
     assert n_plots(executed) >= 5
+
+
+@pytest.mark.skipif(
+    find_spec("cds.cli.models_evaluate") is None or find_spec("seaborn") is None,
+    reason="`precedent models evaluate` and its extra are not here.",
+)
+def test_reading_a_report_when_run_finds_the_planted_shortcut(tmp_path: Path) -> None:
+    executed = tmp_path / "executed.ipynb"
+    done = run(TUTORIALS / "reading-an-evaluation-report.ipynb", executed)
+    assert done.returncode == 0, done.stderr[-2000:]
+    text = printed(executed)
+    assert "n_query_patients: 80" in text
+    trap, fair = text.split("--- trap")[1].split("--- fair")
+    assert "likely shortcut" in trap.partition("source: ")[2].partition("\n")[0]
+    assert "source: " in fair
+    assert n_plots(executed) >= 3
 
 
 def test_chest_or_abdomen_when_there_are_no_pictures_says_where_to_get_them(

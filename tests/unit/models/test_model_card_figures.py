@@ -58,6 +58,7 @@ def a_report(**changes: Any) -> dict[str, Any]:
         "retrieval": [a_measure("P@1", 0.8)],
         "classifiers": [{"method": "15 nearest neighbours", "measures": [a_measure("AUROC", 0.9)]}],
         "subgroups": [a_group("sex", "female"), a_group("source", "toys")],
+        "training_notes": ["tiny was trained on pictures of toys."],
         "notes": ["2 pictures were left out."],
     }
     return report | changes
@@ -109,6 +110,7 @@ def test_report_when_of_the_same_source_states_validity_and_groups() -> None:
         "P@1 0.800 (0.700 to 0.900); frozen 0.700 (0.600 to 0.800); "
         "difference +0.100 (+0.000 to +0.200); most frequent class alone 0.500"
     ) in found["7.i"].value.splitlines()
+    assert "tiny was trained on pictures of toys." in found["7.i"].value
     assert "2 pictures were left out." in found["7.i"].value
     assert found["7.ii"].value is not None
     assert found["7.ii"].value.splitlines()[1:] == [
