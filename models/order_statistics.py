@@ -60,7 +60,7 @@ def _smallest(flat: Float32Array, rank: int, sample: Float32Array) -> Float32Arr
     None if the sample, sorted, proposes too few of them.
     """
     place = int(_SLACK * rank * sample.size / flat.size) + _SPARE
-    some = flat[flat <= sample[min(place, sample.size - 1)]]
+    some: Float32Array = flat[flat <= sample[min(place, sample.size - 1)]]
     if some.size <= rank:
         return None
     some.partition((rank - 1, rank))

@@ -90,8 +90,8 @@ def _coarse(pixels: Float32Array) -> Float32Array:
     if step == 1:
         return whole
     if step == 2:  # most pictures that are imported in bulk: the same sums, ten times as fast
-        upper = whole[::2, ::2] + whole[::2, 1::2]
-        return (upper + (whole[1::2, ::2] + whole[1::2, 1::2])) / np.float32(4.0)
+        upper, lower = (whole[i::2, ::2] + whole[i::2, 1::2] for i in (0, 1))
+        return np.asarray((upper + lower) / np.float32(4.0), dtype=np.float32)
     blocks = whole.reshape(rows, step, columns, step)
     coarse: Float32Array = blocks.mean(axis=(1, 3), dtype=np.float32)
     return coarse

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from cds.adapters.dicom_files import frames_from_file
 from cds.adapters.storage import Storage, initialise, open_storage
 from cds.engine.bulk_import import bulk_import
+from cds.engine.deidentification import shipped_deidentifier
 from cds.library.embedding_run import embed_missing
 from cds.library.import_crew import ImportCrew
+from cds.library.import_run import OF_ANOTHER, LibraryImport
 from cds.library.import_summary import ImportSummary
+from cds.library.source_case import SourceCase, SourcePicture
 from cds.library.sources import SourceRequest, open_source
 from cds.settings import Settings
 from models.embedder import OnnxImageEmbedder
@@ -82,6 +87,48 @@ def test_vectors_when_made_on_entry_equal_those_of_a_later_run(tmp_path: Path) -
         np.testing.assert_allclose(vector, made[key], atol=1e-6)
 
 
-def test_crew_when_without_a_worker_is_refused() -> None:
-    with pytest.raises(ValueError, match="needs a worker"):
-        ImportCrew(0)
+def films_of_studies() -> list[SourceCase]:
+    """Six films: two of one study, one that is said to be of another patient's, one too long."""
+    studies = ["a", "b", "a", "b", "c", "d"]
+    patients = ["1", "2", "1", "3", "4", "5"]
+    return [
+        SourceCase(
+            row_name=f"row {i}",
+            collection="films",
+            study_name=study,
+            patient_namespace="films",
+            patient_value=patient,
+            pictures=(SourcePicture(f"{i}.png", None, content=png_bytes(i, 60, 50)),),
+            modality="DX",
+            is_reference=True,
+            licence="x" * 201 if study == "d" else "CC0",
+        )
+        for i, (study, patient) in enumerate(zip(studies, patients, strict=True))
+    ]
+
+
+@pytest.mark.parametrize("cases_together", [1, 2, 32])
+def test_cases_when_added_together_depend_on_each_other_as_one_by_one(
+    tmp_path: Path, cases_together: int
+) -> None:
+    settings = Settings(state_dir=tmp_path)
+    initialise(settings)
+    storage = open_storage(settings)
+    summary = LibraryImport(
+        catalogue=storage.catalogue,
+        blobs=storage.blobs,
+        keys=storage.keys,
+        reader=partial(frames_from_file, isolate=False),
+        deidentifier=shipped_deidentifier(storage.keys),
+        crew=ImportCrew(1, None, cases_together),
+    ).run(films_of_studies(), source_kind="films")
+    n_pictures = sorted(len(case.pictures) for case in storage.catalogue.iter_cases())
+    storage.engine.dispose()
+    assert (summary.n_cases, summary.n_pictures, n_pictures) == (3, 4, [1, 1, 2])
+    assert summary.quarantined == {OF_ANOTHER: 1, "licence is longer than 200 characters": 1}
+
+
+@pytest.mark.parametrize(("n_workers", "n_cases"), [(0, 1), (1, 0)])
+def test_crew_when_without_a_worker_or_a_case_is_refused(n_workers: int, n_cases: int) -> None:
+    with pytest.raises(ValueError, match=r"needs a worker|holds a case"):
+        ImportCrew(n_workers, None, n_cases)

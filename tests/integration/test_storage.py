@@ -9,15 +9,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 from sqlalchemy import func, select, text
+from sqlalchemy.orm import Session
 
 from cds.adapters.blobs import EncryptedBlobStore
 from cds.adapters.crypto import create_key_ring, save_key_ring
 from cds.adapters.sql.data_keys import rewrap_data_keys
 from cds.adapters.sql.door_models import AuditEventRow
 from cds.adapters.sql.engine import open_database
+from cds.adapters.sql.erasure_models import ErasureTombstone
+from cds.adapters.sql.librarian_models import OptOutRow
 from cds.adapters.sql.models import Table
 from cds.adapters.storage import Storage, initialise, open_storage
-from cds.domain.case import LibraryCase
+from cds.domain.case import LibraryCase, NewCase
 from cds.domain.errors import CdsError, Reason
 from cds.domain.registration import CdsClient
 from cds.domain.secrecy import SecretText
@@ -346,3 +349,46 @@ def test_database_when_its_tables_are_gone_is_said_not_to_answer(storage: Storag
         connection.execute(text("ALTER TABLE library_case RENAME TO elsewhere"))
     with pytest.raises(CdsError, match="does not answer"):
         storage.check_database()
+
+
+def new_case(name: str, **changes: str) -> NewCase:
+    case = a_case(name, **changes)
+    return NewCase(case, tuple(f"sha of {p.picture_id}" for p in case.pictures), {"note": name})
+
+
+def test_cases_when_added_together_are_all_there(storage: Storage) -> None:
+    new = [new_case(f"case {i}") for i in (3, 1, 2)]
+    assert storage.catalogue.add_cases(new)
+    assert {c.case_id: c for c in storage.catalogue.iter_cases()} == {
+        one.case.case_id: one.case for one in new
+    }
+    assert storage.catalogue.notes_of("case 2") == {"note": "case 2"}
+    assert storage.catalogue.has_study(new[0].case.collection, new[0].case.study_key)
+    assert not storage.catalogue.has_study("another", new[0].case.study_key)
+
+
+@pytest.mark.parametrize("kind", ["there already", "too long", "erased file", "opted out"])
+def test_cases_when_one_cannot_be_added_are_none_of_them(storage: Storage, kind: str) -> None:
+    bad = new_case("bad")
+    if kind == "there already":
+        assert storage.catalogue.add_case(
+            a_case("other", pictures=bad.case.pictures), content_sha256=["x"], notes={}
+        )
+    elif kind == "too long":
+        bad = new_case("bad", licence="x" * 201)
+    at = datetime(2026, 1, 1, tzinfo=UTC)
+    with Session(storage.engine) as session, session.begin():
+        if kind == "erased file":
+            key = storage.rows.content_key(bad.content_sha256[0])
+            session.add(ErasureTombstone(kind="file", key=key, erased_at=at))
+        elif kind == "opted out":
+            bad = new_case("bad", patient_key="who objected")
+            session.add(
+                OptOutRow(
+                    owner_ehr_id="ehr", patient_key="who objected", source="list", created_at=at
+                )
+            )
+    before = storage.catalogue.n_cases()
+    assert not storage.catalogue.add_cases([new_case("a"), bad, new_case("z")])
+    assert storage.catalogue.n_cases() == before
+    assert storage.catalogue.add_cases([new_case("a"), new_case("z")])

@@ -20,7 +20,7 @@ from cds.adapters.sql.faults import name_faults, postgresql_options
 from cds.adapters.sql.library_triggers import ensure_triggers
 from cds.domain.errors import CdsError, Reason
 
-SQLITE_BUSY_TIMEOUT_MS = 15_000  # an import commits per case; a reader never waits this long
+SQLITE_BUSY_TIMEOUT_MS = 15_000  # an import commits often; a reader never waits this long
 MIGRATION_KEY = 0x4D494752  # "MIGR": the key of PostgreSQL's advisory lock
 POOL_SIZE = 8  # per process: one for each thread of a web worker
 POOL_OVERFLOW = 16  # and one for each analysis of the hooks' door

@@ -6,6 +6,7 @@ from cds.domain.perceptual_hash import hamming_distance, perceptual_hash
 from cds.domain.picture_copy import (
     CANDIDATE_BITS,
     COPY_CORRELATION,
+    HASHED_SIDE_PX,
     SIDE_PX,
     GreyThumbnail,
     inner_hashes,
@@ -80,3 +81,16 @@ def test_thumbnail_when_made_keeps_shape_and_bounds() -> None:
 def test_thumbnail_when_its_bytes_do_not_fit_is_refused() -> None:
     with pytest.raises(ValueError, match="rows times columns"):
         GreyThumbnail(2, 2, b"123")
+
+
+@pytest.mark.parametrize("side_px", [200, 352, 479, 500])
+def test_inner_parts_are_hashed_on_the_means_of_square_blocks(side_px: int) -> None:
+    rng = np.random.default_rng(side_px)
+    pixels = rng.random((side_px, side_px + 37), dtype=np.float32)
+    step = max(1, side_px // HASHED_SIDE_PX)
+    rows, columns = side_px // step, (side_px + 37) // step
+    blocks = pixels[: rows * step, : columns * step].reshape(rows, step, columns, step)
+    means = blocks.mean(axis=(1, 3), dtype=np.float32)
+    away, across = round(rows * 0.04), round(columns * 0.04)
+    inner = means[away : rows - away, across : columns - across]
+    assert inner_hashes(pixels)[1] == perceptual_hash(inner)
