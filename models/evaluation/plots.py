@@ -212,8 +212,8 @@ def _reliability(classifier: Classifier, number: int) -> Figure:
         return drawn(
             figure,
             f"reliability-{number}",
-            f"Said against seen{_of_how_many(classifier)}, ten bins of equal width, larger dots for "
-            f"more queries, Wilson intervals; {classifier.method}.",
+            f"Said against seen{_of_how_many(classifier)}, ten bins of equal width, larger dots "
+            f"for more queries, Wilson intervals; {classifier.method}.",
             f"Reliability plot. {told}.",
         )
 
