@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import isfinite
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -25,6 +26,8 @@ from models.evaluation.shortcuts import Agreement
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+
+_SHOWN_LINES = 4  # more lines in a reliability plot cannot be told apart
 
 
 def figures_of(found: Evaluation) -> dict[str, Figure]:
@@ -161,7 +164,8 @@ def _confusion(found: Evaluation, classifier: Classifier, number: int) -> Figure
             ax=axis,
         )
         axis.set(title="Confusion matrix", xlabel="decided", ylabel="true")
-        axis.tick_params(axis="x", rotation=30 if n > 2 else 0)
+        if n > 2:
+            axis.set_xticks(axis.get_xticks(), found.classes, rotation=35, ha="right")
         axis.tick_params(axis="y", rotation=0)
         right = ", ".join(
             f"{name} {shares[i, i]:.0%} of {counts[i].sum()}"
@@ -176,9 +180,10 @@ def _confusion(found: Evaluation, classifier: Classifier, number: int) -> Figure
 
 
 def _reliability(classifier: Classifier, number: int) -> Figure:
-    with canvas(3.9, 3.7) as (figure, (axis,)):
+    shown = sorted(classifier.calibrations, key=lambda one: -one.brier_base_rate)[:_SHOWN_LINES]
+    with canvas(3.9 if len(shown) == 1 else 5.4, 3.7) as (figure, (axis,)):
         axis.plot([0, 1], [0, 1], ":", color=EASY, linewidth=1.2, label="ideal")
-        for place, one in enumerate(classifier.calibrations[:SHOWN_CLASSES]):
+        for place, one in enumerate(shown):
             colour = PALETTE[place]
             said = [b.mean_probability for b in one.bins]
             seen = [b.observed_share for b in one.bins]
@@ -197,7 +202,8 @@ def _reliability(classifier: Classifier, number: int) -> Figure:
             ylim=(-0.03, 1.03),
         )
         axis.set_aspect("equal")
-        axis.legend(loc="upper left", fontsize=8)
+        outside = {"loc": "upper left", "bbox_to_anchor": (1.0, 1.0)}
+        axis.legend(fontsize=8, **(outside if len(shown) > 1 else {"loc": "upper left"}))
         told = "; ".join(
             f"{c.class_name}: slope {c.slope.value:.2f}, "
             f"ECE {c.expected_calibration_error.value:.3f}"
@@ -206,10 +212,15 @@ def _reliability(classifier: Classifier, number: int) -> Figure:
         return drawn(
             figure,
             f"reliability-{number}",
-            "Said against seen, ten bins of equal width, larger dots for more queries, Wilson "
-            f"intervals; {classifier.method}.",
+            f"Said against seen{_of_how_many(classifier)}, ten bins of equal width, larger dots "
+            f"for more queries, Wilson intervals; {classifier.method}.",
             f"Reliability plot. {told}.",
         )
+
+
+def _of_how_many(classifier: Classifier) -> str:
+    n = len(classifier.calibrations)
+    return f" ({_SHOWN_LINES} classes of {n}, the most frequent)" if n > _SHOWN_LINES else ""
 
 
 def _abstention(found: Evaluation, classifier: Classifier, number: int) -> Figure:
@@ -250,13 +261,12 @@ def _subgroups(found: Evaluation) -> list[Figure]:
     rows = [one for one in found.subgroups if one.precision_at_1 is not None][::-1]
     if not rows:
         return []
-    with canvas(7.6, 1.2 + 0.26 * len(rows), 2) as (figure, axes):
-        overall = (
-            found.retrieval[0].estimate.value,
-            found.classifiers[0].measures[5].estimate.value,
-        )
+    areas = [one.auroc for one in rows if one.auroc is not None and isfinite(one.auroc.value)]
+    titles = ("P@1", "AUROC") if areas else ("P@1",)
+    whole = (found.retrieval[0].estimate, found.classifiers[0].measures[5].estimate)
+    with canvas(7.6, 1.2 + 0.26 * len(rows), len(titles)) as (figure, axes):
         places = np.arange(len(rows))
-        for axis, title, whole in zip(axes, ("P@1", "AUROC"), overall, strict=True):
+        for axis, title, overall in zip(axes, titles, whole, strict=False):
             estimates = [one.precision_at_1 if title == "P@1" else one.auroc for one in rows]
             usable = [(p, e) for p, e in zip(places, estimates, strict=True) if e is not None]
             axis.errorbar(
@@ -270,12 +280,13 @@ def _subgroups(found: Evaluation) -> list[Figure]:
                 capsize=2,
                 markersize=5,
             )
-            axis.axvline(whole, linestyle=":", color=EASY, linewidth=1.2)
+            axis.axvline(overall.value, linestyle=":", color=EASY, linewidth=1.2)
             axis.set(title=title, ylim=(-0.6, len(rows) - 0.4))
             axis.set_xlim(right=1.02)
         names = [f"{one.attribute}: {one.value} ({one.n_patients})" for one in rows]
         axes[0].set_yticks(places, names, fontsize=8.5)
-        axes[1].set_yticks(places, [""] * len(rows))
+        for axis in axes[1:]:
+            axis.set_yticks(places, [""] * len(rows))
         told = "; ".join(
             f"{one.attribute} {one.value} {one.precision_at_1.value:.2f}"
             for one in rows[::-1]

@@ -13,7 +13,8 @@ from models.evaluation.evaluation import Subject
 
 def unit_rows(vectors: NDArray) -> NDArray[np.float32]:
     """Scale rows to unit norm."""
-    return (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)
+    norms = np.linalg.norm(vectors, axis=1, keepdims=True)
+    return np.asarray(vectors / norms, dtype=np.float32)
 
 
 def a_set(
