@@ -34,40 +34,6 @@ class PairContributions:
     total: float
 
 
-@dataclass(frozen=True, slots=True)
-class PlaceGrid:
-    """Where in the encoder's square the places of a feature map look.
-
-    Attributes
-    ----------
-    first_px
-        Row (and column) on which the first place is centred, in pixels of the square.
-    stride_px
-        From one place to the next.
-
-    """
-
-    first_px: float
-    stride_px: float
-
-    def __post_init__(self) -> None:
-        if self.stride_px <= 0.0:
-            raise ValueError("stride_px is positive")
-
-    @classmethod
-    def even(cls, size_px: int, n_places: int) -> PlaceGrid:
-        """Return the grid of an encoder whose places part its square evenly.
-
-        Examples
-        --------
-        >>> PlaceGrid.even(224, 7)
-        PlaceGrid(first_px=15.5, stride_px=32.0)
-
-        """
-        stride = size_px / n_places
-        return cls(stride / 2 - 0.5, stride)
-
-
 def place_vectors(feature_map: FloatArray, projection: FloatArray | None = None) -> Float64Array:
     """Part a picture's unit-norm embedding over its places.
 
@@ -112,11 +78,12 @@ def pair_contributions(
     Parameters
     ----------
     query, case
-        `place_vectors` of the two, shapes ``(k, h, w)``; the grids may differ.
+        `place_vectors` of the two, shapes ``(k, h, w)``.
     expected
-        Shape ``(k,)``: the mean embedding of a library. What any two of its pictures have in common
-        is then left out on both sides: the total is the inner product of the two embeddings after
-        the mean was subtracted from each. None: the total is the cosine similarity itself.
+        Shape ``(k, h, w)``: the mean of `place_vectors` over pictures of a library. What any two
+        of them have in common at a place is then left out on both sides: the total is the inner
+        product of the two embeddings after the library's mean embedding was subtracted from each.
+        None: the total is the cosine similarity itself.
 
     Returns
     -------
@@ -126,13 +93,13 @@ def pair_contributions(
     Raises
     ------
     ValueError
-        If the vectors differ in length.
+        If the shapes differ.
 
     """
-    if query.shape[0] != case.shape[0]:
-        raise ValueError("the two pictures come from one encoder")
+    if query.shape != case.shape or (expected is not None and expected.shape != query.shape):
+        raise ValueError("the place vectors come from one encoder")
     if expected is not None:
-        query, case = _beyond(query, expected), _beyond(case, expected)
+        query, case = query - expected, case - expected
     query_vector, case_vector = query.sum(axis=(1, 2)), case.sum(axis=(1, 2))
     return PairContributions(
         query=np.tensordot(case_vector, query, axes=1),
@@ -141,13 +108,11 @@ def pair_contributions(
     )
 
 
-def map_on_picture(
-    contributions: Float64Array, geometry: PictureGeometry, grid: PlaceGrid
-) -> Float64Array:
+def map_on_picture(contributions: Float64Array, geometry: PictureGeometry) -> Float64Array:
     """Lay the contributions of the places over the picture as it was given.
 
-    Bilinear between the places, constant beyond the outermost. Trimming, resize and padding are
-    undone by `geometry`.
+    The places part the encoder's square evenly. Bilinear between their centres, constant beyond the
+    outermost. Trimming, resize and padding are undone by `geometry`.
 
     Parameters
     ----------
@@ -155,8 +120,6 @@ def map_on_picture(
         Shape ``(h, w)``.
     geometry
         Of this picture.
-    grid
-        Where the places look.
 
     Returns
     -------
@@ -165,19 +128,45 @@ def map_on_picture(
 
     """
     rows, columns = geometry.square_places()
-    down = _bilinear_weights(rows, contributions.shape[0], grid)
-    across = _bilinear_weights(columns, contributions.shape[1], grid)
-    return down @ contributions @ across.T
+    down, across = (
+        _bilinear_weights(places_px, n_places, geometry.size_px / n_places)
+        for places_px, n_places in zip((rows, columns), contributions.shape, strict=True)
+    )
+    on_picture: Float64Array = down @ contributions @ across.T
+    return on_picture
 
 
-def _beyond(places: Float64Array, expected: FloatArray) -> Float64Array:
-    """Subtract an equal part of the expected embedding from each place."""
-    share = np.asarray(expected, dtype=np.float64) / (places.shape[1] * places.shape[2])
-    return places - share[:, None, None]
+def hottest(heat: Float64Array, share: float) -> NDArray[np.bool_]:
+    """Choose the pixels with the highest values.
+
+    Parameters
+    ----------
+    heat
+        Shape ``(rows, columns)``; not a number counts as outside.
+    share
+        Of the pixels that are inside, in (0, 1].
+
+    Returns
+    -------
+    numpy.ndarray
+        Shape of `heat`, true for exactly that share, rounded; ties by position.
+
+    Examples
+    --------
+    >>> hottest(np.array([[1.0, 3.0], [2.0, np.nan]]), 1 / 3)
+    array([[False,  True],
+           [False, False]])
+
+    """
+    inside = int(np.isfinite(heat).sum())
+    flat = np.where(np.isfinite(heat), heat, -np.inf).ravel()
+    chosen = np.zeros(flat.size, dtype=bool)
+    chosen[np.argsort(-flat, kind="stable")[: round(share * inside)]] = True
+    return chosen.reshape(heat.shape)
 
 
-def _bilinear_weights(places_px: Float64Array, n_places: int, grid: PlaceGrid) -> Float64Array:
+def _bilinear_weights(places_px: Float64Array, n_places: int, stride_px: float) -> Float64Array:
     """Return ``(n_pixels, n_places)`` weights, each row summing to 1 or not a number."""
-    at = np.clip((places_px - grid.first_px) / grid.stride_px, 0.0, n_places - 1.0)
+    at = np.clip((places_px + 0.5) / stride_px - 0.5, 0.0, n_places - 1.0)
     distance = np.abs(at[:, None] - np.arange(n_places)[None, :])
-    return np.where(np.isnan(distance), np.nan, np.clip(1.0 - distance, 0.0, None))
+    return np.clip(1.0 - distance, 0.0, None)
