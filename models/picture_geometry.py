@@ -45,13 +45,19 @@ class PictureGeometry:
     @property
     def content(self) -> tuple[slice, slice]:
         """Rows and columns of the square that hold the picture; the rest is padding."""
-        starts = [(self.size_px - side) // 2 for side in self.resized_shape]
-        top, left = starts
+        top, left = ((self.size_px - side) // 2 for side in self.resized_shape)
         rows, columns = self.resized_shape
         return slice(top, top + rows), slice(left, left + columns)
 
-    def square_places(self) -> tuple[Float64Array, Float64Array]:
+    def square_places(
+        self, shape: tuple[int, int] | None = None
+    ) -> tuple[Float64Array, Float64Array]:
         """Return where each row and each column of the picture lies in the square.
+
+        Parameters
+        ----------
+        shape
+            Rows and columns of a resized copy of the picture; None for the picture itself.
 
         Returns
         -------
@@ -68,7 +74,7 @@ class PictureGeometry:
         array([2.5, 4.5])
 
         """
-        rows, columns = (self._axis_places(axis) for axis in (0, 1))
+        rows, columns = (self._axis_places(axis, n) for axis, n in enumerate(shape or self.shape))
         return rows, columns
 
     def picture_place(self, row_px: float, column_px: float) -> tuple[float, float]:
@@ -97,9 +103,9 @@ class PictureGeometry:
     def _kept(self) -> tuple[slice, slice]:
         return self.kept_rows, self.kept_columns
 
-    def _axis_places(self, axis: int) -> Float64Array:
+    def _axis_places(self, axis: int, n_pixels: int) -> Float64Array:
         kept, content, side = self._kept[axis], self.content[axis], self.resized_shape[axis]
-        places = np.full(self.shape[axis], np.nan)
-        steps = np.arange(kept.stop - kept.start) + 0.5
-        places[kept] = content.start + steps * side / (kept.stop - kept.start) - 0.5
-        return places
+        edges = (np.arange(n_pixels) + 0.5) * self.shape[axis] / n_pixels - kept.start
+        length = kept.stop - kept.start
+        places = content.start + edges * side / length - 0.5
+        return np.where((edges >= 0.0) & (edges <= length), places, np.nan)

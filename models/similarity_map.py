@@ -108,7 +108,11 @@ def pair_contributions(
     )
 
 
-def map_on_picture(contributions: Float64Array, geometry: PictureGeometry) -> Float64Array:
+def map_on_picture(
+    contributions: Float64Array,
+    geometry: PictureGeometry,
+    shape: tuple[int, int] | None = None,
+) -> Float64Array:
     """Lay the contributions of the places over the picture as it was given.
 
     The places part the encoder's square evenly. Bilinear between their centres, constant beyond the
@@ -120,14 +124,16 @@ def map_on_picture(contributions: Float64Array, geometry: PictureGeometry) -> Fl
         Shape ``(h, w)``.
     geometry
         Of this picture.
+    shape
+        Rows and columns of a resized copy, if the map is to lie on that.
 
     Returns
     -------
     numpy.ndarray
-        Shape ``(rows, columns)`` of the picture; not a number where it was trimmed.
+        Shape ``(rows, columns)`` of the picture or its copy; not a number where it was trimmed.
 
     """
-    rows, columns = geometry.square_places()
+    rows, columns = geometry.square_places(shape)
     down, across = (
         _bilinear_weights(places_px, n_places, geometry.size_px / n_places)
         for places_px, n_places in zip((rows, columns), contributions.shape, strict=True)

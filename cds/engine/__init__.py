@@ -36,6 +36,7 @@ from cds.domain.study import StudyRef
 from cds.domain.uploaded import UploadedPicture, query_of_upload
 from cds.engine.background import Background, open_background
 from cds.engine.index_upkeep import INDEX_FOLDER, IndexUpkeep, library_with_upkeep
+from cds.engine.similarity_maps import RegionPictures, SimilarityMaps
 from cds.library.index_building import EncoderIdentity
 from cds.library.picture_preparation import kept_thumbnail as kept_thumbnail
 from cds.library.picture_preparation import to_png
@@ -103,6 +104,7 @@ class Engine:
     backend_tokens: BackendServiceTokens
     upkeep: IndexUpkeep
     background: Background
+    similarity_maps: SimilarityMaps
 
     @property
     def registrations(self) -> Registrations:
@@ -183,14 +185,40 @@ class Engine:
             user's FHIR answer does not list the study.
 
         """
+        return to_png(self._query_frame(access, study, deadline))[2]
+
+    def region_pictures(
+        self,
+        access: FhirAccess,
+        study: StudyRef,
+        case_picture: tuple[str, str],
+        *,
+        who: str,
+        deadline: Deadline,
+    ) -> RegionPictures:
+        """Return a study's picture and a library picture, with what makes the two similar.
+
+        `case_picture` is the id of the case and of the picture; the view is audited.
+
+        Raises
+        ------
+        CdsError
+            What `query_picture_png`, `case_picture_png` and `SimilarityMaps.of_pair` raise.
+
+        """
+        ehr_id = access.registration.ehr_id
+        query = self._query_frame(access, study, deadline)
+        case_png = self.case_picture_png(*case_picture, ehr_id=ehr_id, who=who)
+        return self.similarity_maps.of_pair(query, case_png, ehr_id=ehr_id)
+
+    def _query_frame(self, access: FhirAccess, study: StudyRef, deadline: Deadline) -> PixelFrame:
         context = self.peers.reader.read_context(
             access, prefetch=None, deadline=deadline, as_of=self.clock.now()
         )
         listed = next((s for s in context.studies if _is_same(s, study)), None)
         if listed is None:
             raise CdsError(Reason.NOT_AUTHORIZED, "This user's record does not list the study.")
-        frames = self.analyst.frames_of(access, context, listed, deadline)
-        return to_png(frames[0])[2]
+        return self.analyst.frames_of(access, context, listed, deadline)[0]
 
     def case_picture_png(self, case_id: str, picture_id: str, *, ehr_id: str, who: str) -> bytes:
         """Return a library picture; each view is audited.
@@ -357,6 +385,7 @@ def engine_from_settings(settings: Settings, *, clock: Clock | None = None) -> E
         backend_tokens=backend_tokens,
         upkeep=upkeep,
         background=background,
+        similarity_maps=SimilarityMaps(embedder, storage.catalogue, storage.blobs),
     )
 
 

@@ -169,6 +169,20 @@ class FakeLaunchEngine(FakeEngine):
     ) -> bytes:
         return grey_picture(3)
 
+    def region_pictures(
+        self,
+        access: FhirAccess,  # the port's
+        study: StudyRef,  # the port's
+        case_picture: tuple[str, str],
+        *,
+        who: str,
+        deadline: Deadline,  # the port's
+    ) -> SimpleNamespace:
+        if self.failure is not None:
+            raise self.failure
+        self.viewed.append((*case_picture, access.registration.ehr_id, who))
+        return SimpleNamespace(query_png=grey_picture(5), case_png=grey_picture(6))
+
     def model_card(self) -> str | None:
         return "# Toy encoder <b>"
 
