@@ -166,7 +166,9 @@ class Preprocessing:
         visible = _stretched(sample, *_grey_limits(sample, self.contrast))
         rows, columns = (_scaled(kept, step) for kept in content_bounds(visible, self.border))
         shape = (pixels.shape[0], pixels.shape[1])
-        kept_rows, kept_columns = (slice(*s.indices(n)) for s, n in zip((rows, columns), shape, strict=True))
+        kept_rows, kept_columns = (
+            slice(*s.indices(n)) for s, n in zip((rows, columns), shape, strict=True)
+        )
         size = _fitted_size(
             (kept_rows.stop - kept_rows.start, kept_columns.stop - kept_columns.start), self.size_px
         )

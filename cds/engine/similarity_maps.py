@@ -1,4 +1,4 @@
-"""The regions that make two pictures similar, computed when someone asks; nothing is kept of them."""
+"""The regions that make two pictures similar, computed on demand; nothing of them is kept."""
 
 from __future__ import annotations
 
@@ -12,7 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cds.domain.errors import CdsError, Reason
+from cds.library.catalogue import CaseCatalogue
 from cds.library.picture_preparation import from_png, grey_picture, kept_frame
+from cds.ports import BlobStore
+from models.embedder import OnnxImageEmbedder
 from models.preprocessing import Preprocessing
 from models.similarity_map import map_on_picture, pair_contributions, place_vectors
 from models.similarity_picture import regions_png
@@ -21,9 +24,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from cds.domain.pixels import PixelFrame
-    from cds.library.catalogue import CaseCatalogue
-    from cds.ports import BlobStore
-    from models.embedder import OnnxImageEmbedder
 
 Float64Array = NDArray[np.float64]
 
@@ -77,13 +77,17 @@ class SimilarityMaps:
             raise CdsError(Reason.MODEL_UNAVAILABLE, NO_MAP)
         case = from_png(case_png)
         query_places, case_places = self._places([query, case])
-        parts = pair_contributions(query_places, case_places, expected=self._expected_places(ehr_id))
+        parts = pair_contributions(
+            query_places, case_places, expected=self._expected_places(ehr_id)
+        )
         shown = kept_frame(grey_picture(query)).pixels
         pairs = ((shown, parts.query, query.pixels), (case.pixels, parts.case, case.pixels))
         query_png, case_png = (
             regions_png(
                 pixels,
-                map_on_picture(part, preprocessing.geometry(seen), (pixels.shape[0], pixels.shape[1])),
+                map_on_picture(
+                    part, preprocessing.geometry(seen), (pixels.shape[0], pixels.shape[1])
+                ),
             )
             for pixels, part, seen in pairs
         )
@@ -107,7 +111,7 @@ class SimilarityMaps:
             return known[1]
 
     def _library_places(self, ehr_id: str) -> Iterator[Float64Array]:
-        """Yield the places of one picture per case; the ids of cases are random, so is the order."""
+        """Yield the places of one picture per case, by case id, which is random."""
         for case in self.catalogue.iter_cases():
             if case.owner_ehr_id in {None, ehr_id} and case.pictures:
                 with suppress(CdsError):  # what cannot be read says nothing about the mean

@@ -6,6 +6,7 @@ import csv
 import json
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 import numpy as np
@@ -14,17 +15,15 @@ from PIL import Image
 
 from models.embedder import FEATURE_MAP_OUTPUT, INPUT_NAME
 from models.manifest import MODEL_FILE, PREPROCESSOR_FILE, read_manifest
+from models.picture_geometry import PictureGeometry
 from models.preprocessing import Preprocessing
 from models.runtime import open_session
 from models.similarity_map import place_vectors
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from pathlib import Path
 
     import onnxruntime
-
-    from models.picture_geometry import PictureGeometry
 
 Float32Array = NDArray[np.float32]
 Float64Array = NDArray[np.float64]

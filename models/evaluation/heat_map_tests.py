@@ -1,4 +1,4 @@
-"""Three questions to a heat map: does masking it matter, and does its peak lie on what is shared."""
+"""Three questions to a heat map: does masking matter, and where does its peak lie."""
 
 from __future__ import annotations
 
@@ -98,9 +98,7 @@ def shared_findings(encoder: SquareEncoder, pairs: Sequence[FindingPair]) -> lis
     return [_hit_row(name, finding, found) for (name, finding), found in rows.items()]
 
 
-def lesion_boxes(
-    encoder: SquareEncoder, pictures: Sequence[BoxedPicture]
-) -> list[dict[str, Any]]:
+def lesion_boxes(encoder: SquareEncoder, pictures: Sequence[BoxedPicture]) -> list[dict[str, Any]]:
     """Tell how often the peak lies in a radiologist's box, with the nearest other picture."""
     seen = encoder.seen([picture.path for picture in pictures])
     embeddings = np.stack([one.embedding for one in seen])

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-
 
 from models.evaluation.heat_map_pairs import (
     SquareEncoder,
@@ -101,7 +101,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     results = evaluated(options.shared, options.synthetic, n_pairs=options.pairs)
     if options.out is not None:
         options.out.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
-    print(tables(results), end="")
+    sys.stdout.write(tables(results))
     return 0
 
 

@@ -1,5 +1,6 @@
-"""Pairs of films that share a finding, each film also without it: ``python -m
-sandbox.generator.finding_pairs --out DIR`` writes the pictures and ``pairs.json``.
+"""Pairs of films that share a finding, and each film without it.
+
+``python -m sandbox.generator.finding_pairs --out DIR`` writes pictures and ``pairs.json``.
 """
 
 from __future__ import annotations
