@@ -15,6 +15,7 @@ from PIL import Image
 from cds.domain.errors import CdsError, Reason
 from models.borders import BorderRule, content_bounds
 from models.order_statistics import outer_percentiles
+from models.picture_geometry import PictureGeometry
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -144,6 +145,38 @@ class Preprocessing:
         content = pixels[_scaled(kept_rows, step), _scaled(kept_columns, step)]
         stretched = _stretched(_resized_to_fit(content, self.size_px), low, high)
         return _padded_to_square(stretched, self.size_px)
+
+    def geometry(self, pixels: Float32Array) -> PictureGeometry:
+        """Return where `grey_square` puts the picture, so that a map can be laid back on it.
+
+        Parameters
+        ----------
+        pixels
+            Shape ``(rows, columns)``, float32 in [0, 1], air dark.
+
+        Returns
+        -------
+        PictureGeometry
+            Of this very picture.
+
+        Raises
+        ------
+        CdsError
+            IMAGE_UNREADABLE, as for the call.
+
+        """
+        _refuse_unusable(pixels)
+        sample, step = _thinned(pixels)
+        visible = _stretched(sample, *_grey_limits(sample, self.contrast))
+        rows, columns = (_scaled(kept, step) for kept in content_bounds(visible, self.border))
+        shape = (pixels.shape[0], pixels.shape[1])
+        kept_rows, kept_columns = (
+            slice(*s.indices(n)) for s, n in zip((rows, columns), shape, strict=True)
+        )
+        size = _fitted_size(
+            (kept_rows.stop - kept_rows.start, kept_columns.stop - kept_columns.start), self.size_px
+        )
+        return PictureGeometry(shape, kept_rows, kept_columns, size, self.size_px)
 
     def normalise(self, grey: Float32Array) -> Float32Array:
         """Stack the grey plane to the encoder's channels and normalise each.
@@ -305,11 +338,16 @@ def _stretched(pixels: Float32Array, low: np.float32, high: np.float32) -> Float
 
 def _resized_to_fit(content: Float32Array, side_px: int) -> Float32Array:
     """Resize, antialiased and in proportion, so that the longer side fills the square."""
-    rows, columns = content.shape
-    longest = max(rows, columns)
-    size = (max(1, round(columns * side_px / longest)), max(1, round(rows * side_px / longest)))
-    resized = Image.fromarray(content).resize(size, Image.Resampling.BILINEAR)
+    rows, columns = _fitted_size(content.shape, side_px)
+    resized = Image.fromarray(content).resize((columns, rows), Image.Resampling.BILINEAR)
     return np.asarray(resized, dtype=np.float32)
+
+
+def _fitted_size(shape: tuple[int, ...], side_px: int) -> tuple[int, int]:
+    """Return rows and columns in proportion, the longer side filling the square."""
+    rows, columns = shape
+    longest = max(rows, columns)
+    return max(1, round(rows * side_px / longest)), max(1, round(columns * side_px / longest))
 
 
 def _padded_to_square(pixels: Float32Array, side_px: int) -> Float32Array:

@@ -16,7 +16,7 @@ from smart_app.launch.clinician_session import ClinicianSession
 from smart_app.launch.cookies import read_cookie, session_cookie
 
 WINDOW_PARAMETER = "w"
-WINDOW_BLUEPRINTS = frozenset({"study", "upload"})
+WINDOW_BLUEPRINTS = frozenset({"regions", "study", "upload"})
 SESSION_ENDED = (
     "There is no open session in this window: it has ended, or the app was not started from a "
     "chart. Open the patient's chart in the EHR and start the app from there."

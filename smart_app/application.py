@@ -9,6 +9,7 @@ from cds.web.application import create_app as create_machine_app
 from smart_app.engine_port import LaunchEngine
 from smart_app.launch.views import launch_pages
 from smart_app.pages.about import about_pages
+from smart_app.pages.regions import region_pages
 from smart_app.pages.study import study_pages
 from smart_app.pages.upload import upload_pages
 
@@ -22,7 +23,7 @@ def create_app(engine: LaunchEngine) -> Flask:
     app = create_machine_app(engine)
     app.jinja_env.trim_blocks = True
     app.jinja_env.lstrip_blocks = True
-    for blueprint in (launch_pages, study_pages, upload_pages, about_pages):
+    for blueprint in (launch_pages, study_pages, region_pages, upload_pages, about_pages):
         app.register_blueprint(blueprint)
     assets = Blueprint(
         "assets",

@@ -63,6 +63,20 @@ class Http(Protocol):
         ...
 
 
+class RegionPictures(Protocol):
+    """Two PNGs with regions laid over them."""
+
+    @property
+    def query_png(self) -> bytes:
+        """Return the query's picture."""
+        ...
+
+    @property
+    def case_png(self) -> bytes:
+        """Return the library's picture."""
+        ...
+
+
 class LaunchEngine(MachineEngine, Protocol):
     """The engine as the machine doors see it, and what the clinicians' door needs beyond that."""
 
@@ -105,6 +119,18 @@ class LaunchEngine(MachineEngine, Protocol):
 
     def model_change(self) -> str | None:
         """Return what is said about a change of the image model in the last 30 days, or None."""
+        ...
+
+    def region_pictures(
+        self,
+        access: FhirAccess,
+        study: StudyRef,
+        case_picture: tuple[str, str],
+        *,
+        who: str,
+        deadline: Deadline,
+    ) -> RegionPictures:
+        """Return both pictures of a pair with the regions that make them similar; audited."""
         ...
 
     def model_card(self) -> str | None:

@@ -43,6 +43,8 @@ from cds.engine.encoder_parts import PartsOverPorts
 from cds.engine.encoders import Encoders, registry_of
 from cds.engine.index_upkeep import INDEX_FOLDER, IndexUpkeep
 from cds.engine.index_upkeep import library_with_upkeep as library_with_upkeep
+from cds.engine.picture_views import blob_of, listed_study
+from cds.engine.similarity_maps import RegionPictures, SimilarityMaps
 from cds.library.index_building import EncoderIdentity as EncoderIdentity
 from cds.library.picture_preparation import kept_thumbnail as kept_thumbnail
 from cds.library.picture_preparation import to_png
@@ -103,6 +105,7 @@ class Engine:
     sessions: SqlSessionStore
     backend_tokens: BackendServiceTokens
     background: Background
+    similarity_maps: SimilarityMaps
 
     @property
     def embedder(self) -> OnnxImageEmbedder:
@@ -203,14 +206,37 @@ class Engine:
             user's FHIR answer does not list the study.
 
         """
+        return to_png(self._query_frame(access, study, deadline))[2]
+
+    def region_pictures(
+        self,
+        access: FhirAccess,
+        study: StudyRef,
+        case_picture: tuple[str, str],
+        *,
+        who: str,
+        deadline: Deadline,
+    ) -> RegionPictures:
+        """Return a study's picture and a library picture, with what makes the two similar.
+
+        `case_picture` is the id of the case and of the picture; the view is audited.
+
+        Raises
+        ------
+        CdsError
+            What `query_picture_png`, `case_picture_png` and `SimilarityMaps.of_pair` raise.
+
+        """
+        ehr_id = access.registration.ehr_id
+        query = self._query_frame(access, study, deadline)
+        case_png = self.case_picture_png(*case_picture, ehr_id=ehr_id, who=who)
+        return self.similarity_maps.of_pair(query, case_png, ehr_id=ehr_id)
+
+    def _query_frame(self, access: FhirAccess, study: StudyRef, deadline: Deadline) -> PixelFrame:
         context = self.peers.reader.read_context(
             access, prefetch=None, deadline=deadline, as_of=self.clock.now()
         )
-        listed = next((s for s in context.studies if _is_same(s, study)), None)
-        if listed is None:
-            raise CdsError(Reason.NOT_AUTHORIZED, "This user's record does not list the study.")
-        frames = self.analyst.frames_of(access, context, listed, deadline)
-        return to_png(frames[0])[2]
+        return self.analyst.frames_of(access, context, listed_study(context, study), deadline)[0]
 
     def case_picture_png(self, case_id: str, picture_id: str, *, ehr_id: str, who: str) -> bytes:
         """Return a library picture; each view is audited.
@@ -222,11 +248,7 @@ class Engine:
 
         """
         case = self.storage.catalogue.case_by_id(case_id)
-        pictures = case.pictures if case and case.owner_ehr_id in {None, ehr_id} else ()
-        picture = next((p for p in pictures if p.picture_id == picture_id), None)
-        if picture is None:
-            raise CdsError(Reason.NOT_FOUND, "There is no such picture.")
-        content = self.storage.blobs.get(picture.blob_key)
+        content = self.storage.blobs.get(blob_of(case, picture_id, ehr_id=ehr_id))
         self.audit.record(
             AuditEvent(ehr_id, "case.viewed", "success", who=who, entity=f"{case_id}/{picture_id}")
         )
@@ -377,15 +399,12 @@ def engine_from_settings(settings: Settings, *, clock: Clock | None = None) -> E
         sessions=SqlSessionStore(storage.engine, storage.cipher, clock),
         backend_tokens=backend_tokens,
         background=background,
+        similarity_maps=SimilarityMaps(
+            lambda: encoders.serving().embedder, storage.catalogue, storage.blobs
+        ),
     )
 
 
 def generation_folder(settings: Settings) -> Path:
     """Return the folder of the index generations."""
     return settings.state_dir / INDEX_FOLDER
-
-
-def _is_same(listed: StudyRef, wanted: StudyRef) -> bool:
-    if wanted.study_instance_uid is not None:
-        return listed.study_instance_uid == wanted.study_instance_uid
-    return listed.accession_number == wanted.accession_number

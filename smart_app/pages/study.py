@@ -27,6 +27,7 @@ from smart_app.engine_port import app_engine
 from smart_app.launch.clinician_session import ShownReport, hint_of, study_of
 from smart_app.pages.answer_parts import picture_keys, time_text
 from smart_app.pages.errors import page_blueprint, page_response
+from smart_app.pages.regions import png_response, region_links
 from smart_app.pages.study_page import StudyPage, shows_query_picture, study_page
 from smart_app.pages.weights import chosen_weights, weight_choices
 
@@ -65,6 +66,7 @@ def study() -> Response:
         weights=weights,
         weight_choices=weight_choices(app_engine().settings),
         case_picture=case_picture_url,
+        regions=region_links(page),
         fhir_url=_fhir_url(page),
         withdrawn=_withdrawn(analysis),
     )
@@ -80,7 +82,7 @@ def query_picture(report_id: str) -> Response:
     access, deadline = current_access(), TimeLimit(PAGE_LIMIT_S)
     picture = app_engine().query_picture_png(access, study_of(shown.study), deadline=deadline)
     _audit("picture.viewed", report_id)
-    return _png(picture)
+    return png_response(picture)
 
 
 @study_pages.get("/app/picture/case/<case_id>/<picture_id>")
@@ -93,7 +95,7 @@ def case_picture(case_id: str, picture_id: str) -> Response:
     picture = app_engine().case_picture_png(
         case_id, picture_id, ehr_id=session.ehr_id, who=session.who
     )
-    return _png(picture)
+    return png_response(picture)
 
 
 @study_pages.get("/app/report/<report_id>/fhir")
@@ -195,13 +197,6 @@ def _fhir_url(page: StudyPage) -> str | None:
     if page.answer is None or current_registration().report_mode is ReportMode.OFF:
         return None
     return url_for("study.fhir_report", report_id=page.answer.report.report_id)
-
-
-def _png(content: bytes) -> Response:
-    response = Response(content, content_type="image/png")
-    response.headers["Cache-Control"] = "private, no-store"
-    response.headers["Cross-Origin-Resource-Policy"] = "same-origin"
-    return response
 
 
 def _no_picture() -> CdsError:

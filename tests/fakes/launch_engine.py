@@ -173,6 +173,20 @@ class FakeLaunchEngine(FakeEngine):
     def model_change(self) -> str | None:
         return self.model_change_sentence
 
+    def region_pictures(
+        self,
+        access: FhirAccess,  # the port's
+        study: StudyRef,  # the port's
+        case_picture: tuple[str, str],
+        *,
+        who: str,
+        deadline: Deadline,  # the port's
+    ) -> SimpleNamespace:
+        if self.failure is not None:
+            raise self.failure
+        self.viewed.append((*case_picture, access.registration.ehr_id, who))
+        return SimpleNamespace(query_png=grey_picture(5), case_png=grey_picture(6))
+
     def model_card(self) -> str | None:
         return "# Toy encoder <b>"
 

@@ -1,0 +1,49 @@
+"""Which study and which library picture a user may look at."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from cds.domain.errors import CdsError, Reason
+
+if TYPE_CHECKING:
+    from cds.domain.case import LibraryCase
+    from cds.domain.patient import ClinicalContext
+    from cds.domain.study import StudyRef
+
+
+def listed_study(context: ClinicalContext, wanted: StudyRef) -> StudyRef:
+    """Return the study as the user's own FHIR answer lists it.
+
+    Raises
+    ------
+    CdsError
+        NOT_AUTHORIZED if it does not list it.
+
+    """
+    listed = next((study for study in context.studies if _is_same(study, wanted)), None)
+    if listed is None:
+        raise CdsError(Reason.NOT_AUTHORIZED, "This user's record does not list the study.")
+    return listed
+
+
+def blob_of(case: LibraryCase | None, picture_id: str, *, ehr_id: str) -> str:
+    """Return the key of a library picture's blob.
+
+    Raises
+    ------
+    CdsError
+        NOT_FOUND if there is no such picture, or it belongs to another EHR.
+
+    """
+    pictures = case.pictures if case and case.owner_ehr_id in {None, ehr_id} else ()
+    picture = next((one for one in pictures if one.picture_id == picture_id), None)
+    if picture is None:
+        raise CdsError(Reason.NOT_FOUND, "There is no such picture.")
+    return picture.blob_key
+
+
+def _is_same(listed: StudyRef, wanted: StudyRef) -> bool:
+    if wanted.study_instance_uid is not None:
+        return listed.study_instance_uid == wanted.study_instance_uid
+    return listed.accession_number == wanted.accession_number

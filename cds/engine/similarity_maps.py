@@ -1,0 +1,122 @@
+"""The regions that make two pictures similar, computed on demand; nothing of them is kept."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, field
+from itertools import islice
+from threading import Lock
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cds.domain.errors import CdsError, Reason
+from cds.library.catalogue import CaseCatalogue
+from cds.library.picture_preparation import from_png, grey_picture, kept_frame
+from cds.ports import BlobStore
+from models.embedder import OnnxImageEmbedder
+from models.preprocessing import Preprocessing
+from models.similarity_map import map_on_picture, pair_contributions, place_vectors
+from models.similarity_picture import regions_png
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from cds.domain.pixels import PixelFrame
+
+Float64Array = NDArray[np.float64]
+
+N_EXPECTED = 64  # pictures whose mean stands for the library's
+NO_MAP = "The regions of this pair cannot be computed."
+
+
+@dataclass(frozen=True, slots=True)
+class RegionPictures:
+    """Two RGB PNGs, each at the size of the picture that the page shows."""
+
+    query_png: bytes
+    case_png: bytes
+
+
+@dataclass(slots=True)
+class SimilarityMaps:
+    """Embeds both pictures of a pair again and parts their similarity over their places.
+
+    The mean over `N_EXPECTED` library pictures is worked out at the first call after a start or a
+    change of the index, and kept in memory only.
+    """
+
+    serving: Callable[[], OnnxImageEmbedder]
+    catalogue: CaseCatalogue
+    blobs: BlobStore
+    _expected: dict[str, tuple[object, Float64Array | None]] = field(default_factory=dict)
+    _lock: Lock = field(default_factory=Lock)
+
+    def of_pair(self, query: PixelFrame, case_png: bytes, *, ehr_id: str) -> RegionPictures:
+        """Return both pictures with their regions.
+
+        Parameters
+        ----------
+        query
+            The frame that was compared.
+        case_png
+            The library picture as it is kept.
+        ehr_id
+            Whose library: cases of other EHRs are not looked at.
+
+        Raises
+        ------
+        CdsError
+            MODEL_UNAVAILABLE if the encoder gives no feature map or has a preprocessing of its
+            own; IMAGE_UNREADABLE if a picture cannot be embedded.
+
+        """
+        embedder = self.serving()
+        preprocessing = embedder.preprocessing
+        if not isinstance(preprocessing, Preprocessing):
+            raise CdsError(Reason.MODEL_UNAVAILABLE, NO_MAP)
+        case = from_png(case_png)
+        query_places, case_places = _places(embedder, [query, case])
+        parts = pair_contributions(
+            query_places, case_places, expected=self._expected_places(embedder, ehr_id)
+        )
+        shown = kept_frame(grey_picture(query)).pixels
+        pairs = ((shown, parts.query, query.pixels), (case.pixels, parts.case, case.pixels))
+        query_png, case_png = (
+            regions_png(
+                pixels,
+                map_on_picture(
+                    part, preprocessing.geometry(seen), (pixels.shape[0], pixels.shape[1])
+                ),
+            )
+            for pixels, part, seen in pairs
+        )
+        return RegionPictures(query_png, case_png)
+
+    def _expected_places(self, embedder: OnnxImageEmbedder, ehr_id: str) -> Float64Array | None:
+        """Return the library's mean; None, the plain similarity, where it has too few pictures."""
+        with self._lock:
+            state = (embedder.encoder_hash, self.catalogue.current_generation())
+            known = self._expected.get(ehr_id)
+            if known is None or known[0] != state:
+                found = list(islice(self._library_places(embedder, ehr_id), N_EXPECTED))
+                mean = np.mean(found, axis=0) if len(found) == N_EXPECTED else None
+                known = self._expected[ehr_id] = (state, mean)
+            return known[1]
+
+    def _library_places(self, embedder: OnnxImageEmbedder, ehr_id: str) -> Iterator[Float64Array]:
+        """Yield the places of one picture per case, by case id, which is random."""
+        for case in self.catalogue.iter_cases():
+            if case.owner_ehr_id in {None, ehr_id} and case.pictures:
+                with suppress(CdsError):  # what cannot be read says nothing about the mean
+                    picture = from_png(self.blobs.get(case.pictures[0].blob_key))
+                    yield _places(embedder, [picture])[0]
+
+
+def _places(embedder: OnnxImageEmbedder, frames: list[PixelFrame]) -> list[Float64Array]:
+    found = [embedding.feature_map for embedding in embedder.embed(frames)]
+    if any(one is None for one in found):
+        raise CdsError(Reason.MODEL_UNAVAILABLE, NO_MAP)
+    return [place_vectors(one) for one in found if one is not None]

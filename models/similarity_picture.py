@@ -1,0 +1,70 @@
+"""A picture with the regions of a pair laid over it, as PNG."""
+
+from __future__ import annotations
+
+from io import BytesIO
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+Float32Array = NDArray[np.float32]
+Float64Array = NDArray[np.float64]
+
+# Ten steps of viridis (matplotlib, CC0; van der Walt and Smith 2015): monotone in lightness, the
+# same order for every kind of colour vision. The legend of the page uses the same steps.
+VIRIDIS = np.array(
+    [
+        (68, 1, 84),
+        (72, 40, 120),
+        (62, 74, 137),
+        (49, 104, 142),
+        (38, 130, 142),
+        (31, 158, 137),
+        (53, 183, 121),
+        (110, 206, 88),
+        (181, 222, 43),
+        (253, 231, 37),
+    ],
+    dtype=np.float64,
+)
+MOST_OPAQUE = 0.6  # the film stays readable under the strongest colour
+FAINTEST_SHOWN = 0.15  # of the strongest place; below it the film is left as it is
+
+
+def regions_png(pixels: Float32Array, heat: Float64Array) -> bytes:
+    """Lay the positive part of a map over its picture.
+
+    Parameters
+    ----------
+    pixels
+        Shape ``(rows, columns)``, in [0, 1].
+    heat
+        The same shape, signed; only what is positive is shown, scaled to its own maximum. Not a
+        number where the encoder saw nothing.
+
+    Returns
+    -------
+    bytes
+        8-bit RGB PNG of that size.
+
+    Raises
+    ------
+    ValueError
+        If the shapes differ.
+
+    """
+    if pixels.shape != heat.shape:
+        raise ValueError("map and picture have one shape")
+    positive = np.clip(np.nan_to_num(heat, nan=0.0), 0.0, None)
+    highest = float(positive.max())
+    share = positive / highest if highest > 0.0 else positive
+    steps = share * (len(VIRIDIS) - 1)
+    colour = np.stack([np.interp(steps, range(len(VIRIDIS)), c) for c in VIRIDIS.T], axis=-1)
+    shown = np.clip((share - FAINTEST_SHOWN) / (1.0 - FAINTEST_SHOWN), 0.0, 1.0)
+    opacity = (MOST_OPAQUE * np.sqrt(shown))[..., None]
+    grey = 255.0 * np.asarray(pixels, dtype=np.float64)[..., None]
+    blended = np.round(grey * (1.0 - opacity) + colour * opacity).astype(np.uint8)
+    stream = BytesIO()
+    Image.fromarray(blended).save(stream, "PNG", compress_level=1)
+    return stream.getvalue()
