@@ -28,11 +28,11 @@ Float64Array = NDArray[np.float64]
 IntArray = NDArray[np.intp]
 Progress = Callable[[int, int], None]
 
-N_OUTER_FOLDS = 5
+N_OUTER_FOLDS = 4
 N_INNER_FOLDS = 3
 MEASURES = ("P@1", "P@5", "AUROC")
 _N_RESAMPLES = 1000
-_N_AUROC_RESAMPLES = 200
+_N_AUROC_RESAMPLES = 100
 _PERCENTILES = (2.5, 97.5)
 
 
@@ -370,7 +370,9 @@ def _resampled_auroc(parts: list[Answers], seed: int) -> Float64Array:
 
 
 def _distinct(held: dict[int, list[Answers]]) -> float:
-    shares = [np.unique(p.neighbor).size / p.neighbor.size for parts in held.values() for p in parts]
+    shares = [
+        np.unique(p.neighbor).size / p.neighbor.size for parts in held.values() for p in parts
+    ]
     return float(np.mean(shares))
 
 

@@ -175,9 +175,7 @@ class _Start:
         return min(n_classes - n_collections, _MAX_DISCRIMINANTS, self.reduced.shape[1])
 
 
-def scatters(
-    vectors: Float64Array, training: LabelledVectors
-) -> tuple[Float64Array, Float64Array]:
+def scatters(vectors: Float64Array, training: LabelledVectors) -> tuple[Float64Array, Float64Array]:
     """Return the within-class and the between-class scatter, each shape ``(d, d)``.
 
     Class means are centred on their own collection, and each collection counts the same.

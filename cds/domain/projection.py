@@ -112,6 +112,11 @@ class Projection:
             result[i] = self(vector)
         return result
 
+    def beside_record(self, vectors: Float32Array) -> Float32Array:
+        """Project the image block of rows ``(n, d + r)`` and keep the record block beside it."""
+        d = self.matrix.shape[0]
+        return np.hstack([self.rows(vectors[:, :d]), vectors[:, d:]])
+
     def to_npz(self) -> bytes:
         """Return the file; equal adapters give equal bytes."""
         stream = io.BytesIO()
