@@ -13,13 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from models.evaluation.within_source import (
-    N_VOTERS,
-    Estimate,
-    RetrievalTask,
-    neighbor_auroc,
-    precision_at,
-)
+from models.evaluation.held_out import Answers, answered, joined
+from models.evaluation.within_source import Estimate
 from models.labelled_vectors import LabelledVectors, learnable
 from models.site_adapter import CANDIDATES, IDENTITY, Candidate, LinearMap, fitted
 
@@ -34,43 +29,6 @@ MEASURES = ("P@1", "P@5", "AUROC")
 _N_RESAMPLES = 1000
 _N_AUROC_RESAMPLES = 100
 _PERCENTILES = (2.5, 97.5)
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Answers:
-    """What the first neighbours of held-out queries were, in one collection.
-
-    Attributes
-    ----------
-    first, fifth
-        Shape ``(q,)``: P@1 and P@5 of each query.
-    voters
-        Shape ``(q, 15)``: the classes of the nearest cases; -1 where the library is smaller.
-    neighbor
-        Shape ``(q,)``: row of the nearest case.
-    classes, groups
-        Shape ``(q,)``: of each query.
-
-    """
-
-    first: Float64Array
-    fifth: Float64Array
-    voters: IntArray
-    neighbor: IntArray
-    classes: IntArray
-    groups: IntArray
-
-    def auroc(self, chosen: IntArray) -> float:
-        """Return the AUROC of the neighbours' vote over some of the queries."""
-        names, numbers = np.unique(np.r_[self.classes, self.voters.ravel()], return_inverse=True)
-        shift = int((names == -1).any())
-        n = self.classes.size
-        classes = numbers[:n] - shift
-        voters = numbers[n:].reshape(n, -1) - shift
-        library = np.r_[voters.ravel(), -1]  # the vote refers to a place in it; the last is none
-        task = RetrievalTask(classes[chosen], library, chosen, library)
-        places = np.arange(voters.size).reshape(voters.shape)[chosen]
-        return neighbor_auroc(places, task, n_voters=voters.shape[1])
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,12 +112,12 @@ def choose(
     chosen: Counter[str] = Counter()
     for fold in range(N_OUTER_FOLDS):
         library, queries = training.part(folds != fold), training.part(folds == fold)
-        winner, _ = _winner(library, candidates, seed + 1 + fold, steps)
+        winner, _ = inner_winner(library, candidates, seed + 1 + fold, steps.done)
         chosen[winner.name] += 1
         (_, identity), (_, best) = fitted(library, (Candidate(IDENTITY), winner), seed=seed)
         _collect(plain, identity, queries, library)
         _collect(adapted, best, queries, library)
-    winner, objectives = _winner(training, candidates, seed, steps)
+    winner, objectives = inner_winner(training, candidates, seed, steps.done)
     before, after, gain = _estimates(plain, adapted, seed)
     if _objective_gain(plain, adapted, seed).low <= 0.0:
         winner = Candidate(IDENTITY)
@@ -198,56 +156,6 @@ def group_folds(labelled: LabelledVectors, n_folds: int, *, seed: int) -> IntArr
     return folds
 
 
-def answered(
-    linear_map: LinearMap, queries: LabelledVectors, library: LabelledVectors
-) -> dict[int, Answers]:
-    """Search the library's cases of each query's own collection; no query meets its own patient.
-
-    Parameters
-    ----------
-    linear_map
-        What both sides go through.
-    queries, library
-        Rows of the same collections.
-
-    Returns
-    -------
-    dict
-        Collection number -> what was found; collections that lack queries or cases are left out.
-
-    """
-    found = {}
-    for number in np.unique(queries.collections).tolist():
-        asked = queries.part(queries.collections == number)
-        held = library.part(library.collections == number)
-        if len(held):
-            found[number] = _answers(linear_map, asked, held)
-    return found
-
-
-def _answers(linear_map: LinearMap, asked: LabelledVectors, held: LabelledVectors) -> Answers:
-    task = RetrievalTask(asked.classes, held.classes, asked.groups, held.groups)
-    products = linear_map(asked.vectors) @ linear_map(held.vectors).T
-    own = asked.groups[:, None] == held.groups[None, :]
-    products[own] = -np.inf
-    n = min(N_VOTERS, len(held))
-    nearest = np.argpartition(-products, n - 1, axis=1)[:, :n]
-    nearest.sort(axis=1)  # ties by place
-    by_row = np.take_along_axis(products, nearest, axis=1)
-    ranking = np.take_along_axis(nearest, np.argsort(-by_row, axis=1, kind="stable"), axis=1)
-    voters = np.where(
-        np.take_along_axis(own, ranking, axis=1), -1, held.classes[ranking]
-    )  # where nobody else is left
-    return Answers(
-        first=precision_at(ranking, task, cutoff=1),
-        fifth=precision_at(ranking, task, cutoff=5),
-        voters=voters,
-        neighbor=ranking[:, 0],
-        classes=asked.classes,
-        groups=asked.groups,
-    )
-
-
 class _Steps:
     def __init__(self, progress: Progress | None, total: int) -> None:
         self._progress, self._total, self._done = progress, total, 0
@@ -258,10 +166,26 @@ class _Steps:
             self._progress(self._done, self._total)
 
 
-def _winner(
-    training: LabelledVectors, candidates: tuple[Candidate, ...], seed: int, steps: _Steps
+def inner_winner(
+    training: LabelledVectors,
+    candidates: tuple[Candidate, ...],
+    seed: int,
+    stepped: Callable[[], None] = lambda: None,
 ) -> tuple[Candidate, dict[str, float]]:
-    """Return the best candidate of an inner loop, the earlier one of equals."""
+    """Return the best candidate of an inner loop, and what each reached; identity wins ties.
+
+    Parameters
+    ----------
+    training
+        What may choose.
+    candidates
+        Methods with settings.
+    seed
+        Of folds and samples.
+    stepped
+        Called after each fold.
+
+    """
     folds = group_folds(training, N_INNER_FOLDS, seed=seed)
     objectives = {one.name: 0.0 for one in candidates}
     for fold in range(N_INNER_FOLDS):
@@ -270,7 +194,7 @@ def _winner(
             parts = answered(linear_map, queries, library).values()
             value = np.mean([(p.first.mean() + p.fifth.mean()) / 2 for p in parts])
             objectives[candidate.name] += float(value) / N_INNER_FOLDS
-        steps.done()
+        stepped()
     best = max(candidates, key=lambda one: (objectives[one.name], one.method == IDENTITY))
     return best, objectives
 
@@ -285,33 +209,17 @@ def _collect(
         into.setdefault(number, []).append(answers)
 
 
-def _joined(parts: list[Answers]) -> Answers:
-    width = max(part.voters.shape[1] for part in parts)
-    padded = [
-        np.pad(p.voters, ((0, 0), (0, width - p.voters.shape[1])), constant_values=-1)
-        for p in parts
-    ]
-    return Answers(
-        first=np.concatenate([p.first for p in parts]),
-        fifth=np.concatenate([p.fifth for p in parts]),
-        voters=np.concatenate(padded),
-        neighbor=np.concatenate([p.neighbor for p in parts]),
-        classes=np.concatenate([p.classes for p in parts]),
-        groups=np.concatenate([p.groups for p in parts]),
-    )
-
-
 def _estimates(
     plain: dict[int, list[Answers]], adapted: dict[int, list[Answers]], seed: int
 ) -> tuple[dict[str, Estimate], dict[str, Estimate], dict[str, Estimate]]:
     """Return before, after and the paired difference of each measure."""
     tables = {}
     for name, held in (("before", plain), ("after", adapted)):
-        joined = [_joined(parts) for parts in held.values()]
+        merged = [joined(parts) for parts in held.values()]
         tables[name] = {
-            "P@1": _resampled([(one.first, one.groups) for one in joined], seed),
-            "P@5": _resampled([(one.fifth, one.groups) for one in joined], seed),
-            "AUROC": _resampled_auroc(joined, seed),
+            "P@1": _resampled([(one.first, one.groups) for one in merged], seed),
+            "P@5": _resampled([(one.fifth, one.groups) for one in merged], seed),
+            "AUROC": _resampled_auroc(merged, seed),
         }
     return (
         {name: _estimate(tables["before"][name]) for name in MEASURES},
@@ -325,7 +233,7 @@ def _objective_gain(
 ) -> Estimate:
     differences = []
     for number, parts in plain.items():
-        one, other = _joined(parts), _joined(adapted[number])
+        one, other = joined(parts), joined(adapted[number])
         gain = (other.first - one.first + other.fifth - one.fifth) / 2
         differences.append((gain, one.groups))
     return _estimate(_resampled(differences, seed))
@@ -380,8 +288,8 @@ def _by_collection(
     plain: dict[int, list[Answers]], adapted: dict[int, list[Answers]]
 ) -> dict[int, dict[str, tuple[float, float]]]:
     table = {}
-    for number in plain:
-        one, other = _joined(plain[number]), _joined(adapted[number])
+    for number, parts in plain.items():
+        one, other = joined(parts), joined(adapted[number])
         everything = np.arange(one.classes.size)
         table[number] = {
             "P@1": (float(one.first.mean()), float(other.first.mean())),

@@ -31,6 +31,7 @@ VECTORS, COLUMNS, PASSPORT, GRAPH, MANIFEST = (
 )
 ADAPTER = "adapter.npz"  # only in generations that have a site adapter
 CURRENT = "current"
+INDEX_FOLDER = "index"  # in the state folder
 ANOTHER_ADAPTER = "another-adapter"
 KEPT_GENERATIONS = 2  # the current one, and the one before for readers that still have it open
 OPEN_ATTEMPTS = 3  # a generation may be switched, and the old one removed, while it is being opened

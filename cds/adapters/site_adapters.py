@@ -90,7 +90,7 @@ class SiteAdapters:
         return content
 
     def n_erased_since_fit(self, note: AdapterNote) -> int:
-        """Return how many patients were erased since it was fitted: any makes it due for a refit."""
+        """Return how many patients were erased since: any makes it due for a refit."""
         storage = self._storage
         erasures = SqlErasures(storage.engine, storage.cipher, storage.rows)
         return erasures.n_erased_since(datetime.fromisoformat(note.record.fitted_at))

@@ -5,8 +5,10 @@ from __future__ import annotations
 import argparse
 from types import ModuleType
 
+from cds.cli import models_adapt
+
 # Each has `add_parser(subparsers)`; what is heavy is imported when the command runs.
-MODULES: tuple[ModuleType, ...] = ()
+MODULES: tuple[ModuleType, ...] = (models_adapt,)
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:

@@ -17,6 +17,7 @@ from cds.adapters.case_library import IndexedCaseLibrary
 from cds.adapters.dicom_files import frames_from_file, start_decoding_process
 from cds.adapters.egress import EgressClients
 from cds.adapters.ehr_peers import EhrHttp, EhrPeers, TokenClaims
+from cds.adapters.generations import INDEX_FOLDER
 from cds.adapters.hook_calls import SqlHookCalls
 from cds.adapters.seen_tokens import SqlSeenTokens
 from cds.adapters.smart_configuration import SmartConfiguration
@@ -35,7 +36,7 @@ from cds.domain.secrecy import SecretText
 from cds.domain.study import StudyRef
 from cds.domain.uploaded import UploadedPicture, query_of_upload
 from cds.engine.background import Background, open_background
-from cds.engine.index_upkeep import INDEX_FOLDER, IndexUpkeep, library_with_upkeep
+from cds.engine.index_upkeep import IndexUpkeep, library_with_upkeep
 from cds.library.index_building import EncoderIdentity
 from cds.library.picture_preparation import kept_thumbnail as kept_thumbnail
 from cds.library.picture_preparation import to_png

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from cds.adapters.case_library import ANOTHER_ENCODER, IndexedCaseLibrary
-from cds.adapters.generations import KEPT_GENERATIONS, GenerationFolder
+from cds.adapters.generations import INDEX_FOLDER, KEPT_GENERATIONS, GenerationFolder
 from cds.adapters.live_library import DELTA_LIMIT
 from cds.adapters.site_adapters import NOTE, AdapterNote, SiteAdapters
 from cds.adapters.sql.library_log import SqlLibraryLog
@@ -33,7 +33,6 @@ from cds.ports import Clock, PatientFeatures
 
 log = logging.getLogger(__name__)
 
-INDEX_FOLDER = "index"  # in the state folder
 REPAIR_INTERVAL_S = 60.0  # between two attempts of one process to repair
 REPAIR_SHARE = 10  # and ten times what the last one took: queries come before building
 
