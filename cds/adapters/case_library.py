@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -131,11 +132,13 @@ class IndexedCaseLibrary:
         block similarities, then re-ranked with the weights renormalised over the blocks that both
         sides have. Equal similarities are ordered by case id. New cases are compared exactly. Of
         several slices each is searched for, and a case counts with the most similar pair of a
-        slice and one of its pictures; the key slice alone is held against the limit, which was set
+        slice and one of its pictures (the generation's site adapter, if it has one, is applied to
+        the query's vectors here); the key slice alone is held against the limit, which was set
         on single pictures.
         """
         view = self.view()
         passport = view.passport
+        query = _adapted(query, view.parts[0].generation)
         found = [
             _Found(part, self._copies(part, eligibility), query, eligibility, cutoff)
             for part in view.parts
@@ -257,6 +260,15 @@ class _Found:
     def picture_id(self, i: int) -> str:
         """Return the picture of a compared row."""
         return str(self.part.generation.table.row_picture_id[self.positions[i]])
+
+
+def _adapted(query: FusedQuery, generation: OpenGeneration) -> FusedQuery:
+    """Return the query with its pictures' vectors taken through the site adapter."""
+    adapter = generation.adapter
+    if adapter is None or query.image is None:
+        return query
+    image, *more = (adapter(vector) for vector in query.images())
+    return replace(query, image=image, more_images=tuple(more))
 
 
 def _ignored() -> None:

@@ -19,6 +19,7 @@ from cds.adapters.graph_building import build_graph
 from cds.adapters.usearch_index import UsearchIndex
 from cds.domain.errors import CdsError, Reason
 from cds.domain.generation import Float32Array, GenerationTable, IndexPassport
+from cds.domain.projection import Projection, adapter_sha256
 from cds.ports import VectorIndex
 
 VECTORS, COLUMNS, PASSPORT, GRAPH, MANIFEST = (
@@ -28,7 +29,10 @@ VECTORS, COLUMNS, PASSPORT, GRAPH, MANIFEST = (
     "graph.usearch",
     "manifest.json",
 )
+ADAPTER = "adapter.npz"  # only in generations that have a site adapter
 CURRENT = "current"
+INDEX_FOLDER = "index"  # in the state folder
+ANOTHER_ADAPTER = "another-adapter"
 KEPT_GENERATIONS = 2  # the current one, and the one before for readers that still have it open
 OPEN_ATTEMPTS = 3  # a generation may be switched, and the old one removed, while it is being opened
 # NumPy reports a short write without a number.
@@ -38,11 +42,12 @@ _READ_BYTES = 1 << 20
 
 @dataclass(frozen=True, slots=True, eq=False)
 class OpenGeneration:
-    """A verified generation, ready to be searched."""
+    """A verified generation, ready to be searched; `adapter` is what queries go through first."""
 
     table: GenerationTable
     passport: IndexPassport
     index: VectorIndex
+    adapter: Projection | None = None
 
 
 class GenerationFolder:
@@ -64,11 +69,13 @@ class GenerationFolder:
         self.forget_others()
         return stored
 
-    def store(self, table: GenerationTable, passport: IndexPassport) -> IndexPassport:
+    def store(
+        self, table: GenerationTable, passport: IndexPassport, *, adapter: bytes | None = None
+    ) -> IndexPassport:
         """Store a generation without making it current; one that is there unharmed stays.
 
-        Only one process may write at a time (`cds.adapters.writer_lock`). Returns the passport as
-        stored.
+        Only one process may write at a time (`cds.adapters.writer_lock`). `adapter` is the file of
+        the site adapter that the passport names. Returns the passport as stored.
 
         Raises
         ------
@@ -78,7 +85,7 @@ class GenerationFolder:
 
         """
         try:
-            return self._stored(table, passport)
+            return self._stored(table, passport, adapter)
         except OSError as error:
             self._sweep()
             sentence = "The index folder cannot be written; the present index stays in use."
@@ -159,9 +166,11 @@ class GenerationFolder:
                 folder / GRAPH, vectors, expansion_search=passport.expansion_search
             )
         _check_canaries(table, passport)
-        return OpenGeneration(table, passport, index)
+        return OpenGeneration(table, passport, index, _read_adapter(folder, passport))
 
-    def _stored(self, table: GenerationTable, passport: IndexPassport) -> IndexPassport:
+    def _stored(
+        self, table: GenerationTable, passport: IndexPassport, adapter: bytes | None
+    ) -> IndexPassport:
         self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._sweep()
         target = self._folder / passport.generation_id
@@ -172,6 +181,8 @@ class GenerationFolder:
                 return present
         staging = self._folder / f".{passport.generation_id}.{os.getpid()}"
         staging.mkdir(mode=0o700)
+        if adapter is not None:
+            (staging / ADAPTER).write_bytes(adapter)
         stored = _write_files(staging, table, passport)
         if target.exists():
             target.replace(self._folder / f".damaged.{passport.generation_id}.{os.getpid()}")
@@ -264,6 +275,31 @@ def _read_passport(folder: Path) -> IndexPassport:
     entries: dict[str, Any] = json.loads((folder / PASSPORT).read_text("utf-8"))
     entries["canaries"] = tuple((int(a), int(b)) for a, b in entries["canaries"])
     return IndexPassport(**entries)
+
+
+def _read_adapter(folder: Path, passport: IndexPassport) -> Projection | None:
+    """Return the site adapter that the passport names; refuse any other."""
+    file = folder / ADAPTER
+    if passport.adapter_sha256 is None and not file.exists():
+        return None
+    try:
+        content = file.read_bytes()
+        adapter = Projection.from_npz(content)
+        fits = (
+            adapter_sha256(content) == passport.adapter_sha256
+            and adapter.record.encoder_hash == passport.encoder_hash
+            and adapter.dimension == passport.image_dimension
+        )
+    except (OSError, ValueError):
+        fits = False
+    if not fits:
+        raise CdsError(
+            Reason.INDEX_UNAVAILABLE,
+            "The site adapter is not the one that the index was built with; fit it again with "
+            "`precedent models adapt`, or go back with `precedent models adapt --remove`.",
+            trouble=ANOTHER_ADAPTER,
+        )
+    return adapter
 
 
 def _check_canaries(table: GenerationTable, passport: IndexPassport) -> None:

@@ -254,13 +254,15 @@ def _view(changes: _Changes, reader: DeltaReader) -> LiveView:
 
 
 def _delta_part(base: OpenGeneration, table: GenerationTable) -> Part:
-    """Return the delta's part: its patients are numbered like the generation's."""
+    """Return the delta's part: patients numbered, and vectors adapted, like the generation's."""
+    if base.adapter is not None:
+        table = replace(table, vectors=base.adapter.beside_record(table.vectors))
     keys = base.table.patient_key
     slots = np.searchsorted(keys, table.patient_key)
     is_known = (slots < keys.size) & (keys[np.minimum(slots, keys.size - 1)] == table.patient_key)
     numbers = np.where(is_known, slots, keys.size + np.arange(table.patient_key.size))
     return Part(
-        OpenGeneration(table, base.passport, ExactIndex(table.vectors)),
+        OpenGeneration(table, base.passport, ExactIndex(table.vectors), base.adapter),
         None,
         numbers[table.case_patient].astype(np.int64),
         2 * np.searchsorted(base.table.case_id, table.case_id),

@@ -5,12 +5,15 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 
 from rich.console import Console
 
-from cds.adapters.storage import open_storage
+from cds.adapters.generations import INDEX_FOLDER, GenerationFolder
+from cds.adapters.site_adapters import SiteAdapters
+from cds.adapters.storage import Storage, open_storage
 from cds.library.library_stats import LibraryStats, library_stats
-from cds.settings import settings_from_environment
+from cds.settings import Settings, settings_from_environment
 
 SHOWN_PER_LIST = 15
 
@@ -31,13 +34,15 @@ def run(arguments: argparse.Namespace) -> int:
         INVALID_CONFIGURATION before `precedent init`.
 
     """
-    storage = open_storage(settings_from_environment())
+    settings = settings_from_environment()
+    storage = open_storage(settings)
     current = storage.embeddings.current_generation()
     stats = library_stats(
         storage.catalogue.iter_cases(),
         quarantined=storage.catalogue.rejections(),
         index_generation=current[0] if current is not None else None,
     )
+    stats = replace(stats, site_adapter=_adapter_sentence(settings, storage))
     if arguments.json:
         Console(soft_wrap=True, highlight=False).print_json(json.dumps(stats.to_json()))
     else:
@@ -53,6 +58,8 @@ def print_stats(stats: LibraryStats, console: Console) -> None:
     if stats.film_years is not None:
         console.print(f"Films of {stats.film_years[0]} to {stats.film_years[1]}.")
     console.print(f"Index generation: {stats.index_generation or 'none yet'}.")
+    if stats.site_adapter is not None:
+        console.print(f"Site adapter: {stats.site_adapter}", highlight=False, markup=False)
     for title, counts in (
         ("Collection", stats.n_patients_by_collection),
         ("Modality", stats.n_patients_by_modality),
@@ -67,6 +74,17 @@ def print_stats(stats: LibraryStats, console: Console) -> None:
     ):
         _print_list(f"{title} (patients)", counts, console)
     _print_list("Quarantined (files or rows)", stats.quarantined, console)
+
+
+def _adapter_sentence(settings: Settings, storage: Storage) -> str | None:
+    """Say what the index was adapted with, and whether that is to be fitted again."""
+    adapters = SiteAdapters(storage, GenerationFolder(settings.state_dir / INDEX_FOLDER))
+    note = adapters.in_use()
+    if note is None:
+        return None
+    n_erased = adapters.n_erased_since_fit(note)
+    due = f"; to be refitted: {n_erased} patients were erased since" if n_erased else ""
+    return f"{note.sha256[:12]}, {note.record.kind}, of {note.record.fitted_at[:10]}{due}."
 
 
 def _print_list(title: str, counts: Mapping[str, int], console: Console) -> None:

@@ -6,6 +6,7 @@ import argparse
 from types import ModuleType
 
 from cds.cli import (
+    models_adapt,
     models_add,
     models_card,
     models_compare,
@@ -18,6 +19,7 @@ from cds.cli import (
 # Each has `add_parser(subparsers)`; what is heavy is imported when the command runs.
 MODULES: tuple[ModuleType, ...] = (
     models_train,
+    models_adapt,
     models_evaluate,
     models_compare,
     models_add,

@@ -41,6 +41,9 @@ class IndexPassport:
         every query is answered exactly.
     canaries
         Row numbers with the row that must be nearest to each, checked when it is opened.
+    adapter_sha256
+        Of the site adapter behind the encoder, which lies in the generation; None without one.
+        `image_dimension` is then the length of its vectors.
 
     """
 
@@ -60,6 +63,7 @@ class IndexPassport:
     expansion_search: int | None = None
     recall_at_10: float | None = None
     canaries: tuple[tuple[int, int], ...] = ()
+    adapter_sha256: str | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -18,6 +18,7 @@ from cds.adapters.egress import EgressClients
 from cds.adapters.ehr_peers import EhrHttp, EhrPeers, TokenClaims
 from cds.adapters.encoder_generations import EncoderGenerations as EncoderGenerations
 from cds.adapters.encoder_rollouts import recent_change
+from cds.adapters.generations import INDEX_FOLDER
 from cds.adapters.hook_calls import SqlHookCalls
 from cds.adapters.seen_tokens import SqlSeenTokens
 from cds.adapters.smart_configuration import SmartConfiguration
@@ -41,7 +42,7 @@ from cds.domain.uploaded import UploadedPicture, query_of_upload
 from cds.engine.background import Background, open_background
 from cds.engine.encoder_parts import PartsOverPorts
 from cds.engine.encoders import Encoders, registry_of
-from cds.engine.index_upkeep import INDEX_FOLDER, IndexUpkeep
+from cds.engine.index_upkeep import IndexUpkeep
 from cds.engine.index_upkeep import library_with_upkeep as library_with_upkeep
 from cds.engine.picture_views import blob_of, listed_study
 from cds.engine.similarity_maps import RegionPictures, SimilarityMaps

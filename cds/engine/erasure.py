@@ -17,6 +17,7 @@ from cds.domain.erasure import RemovedFile, SearchOutcome
 from cds.domain.errors import CdsError, Reason
 from cds.domain.query import BlockWeights, Eligibility, FusedQuery
 from cds.engine import Engine, generation_folder
+from cds.engine.adaptation import refit_note
 from cds.library.erasure import NO_TRAINING, SEARCH_CUTOFF, ErasureTools, LibraryErasure
 from models.manifest import read_manifest
 from models.shipped import shipped_encoder
@@ -108,9 +109,15 @@ def library_erasure(engine: Engine) -> LibraryErasure:
             search=EngineSearch(engine, erasures, removal),
             traces=StateTraces(storage.engine, storage.cipher, erasures, settings.state_dir),
             clock=engine.clock,
-            training_note=training_note,
+            training_note=lambda collections: _trained_note(engine, collections),
         )
     )
+
+
+def _trained_note(engine: Engine, collections: Sequence[str]) -> str:
+    """Add to the encoder's note that the site adapter has to be fitted again."""
+    note, refit = training_note(collections), refit_note(engine) if collections else None
+    return note if refit is None else f"{note} {refit}"
 
 
 def training_note(collections: Sequence[str]) -> str:

@@ -7,18 +7,21 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from cds.adapters.case_library import ANOTHER_ENCODER, IndexedCaseLibrary
 from cds.adapters.encoder_generations import EncoderGenerations
-from cds.adapters.generations import KEPT_GENERATIONS, GenerationFolder
+from cds.adapters.generations import INDEX_FOLDER, KEPT_GENERATIONS, GenerationFolder
 from cds.adapters.live_library import DELTA_LIMIT
+from cds.adapters.site_adapters import NOTE, AdapterNote, SiteAdapters
 from cds.adapters.sql.library_log import SqlLibraryLog
 from cds.adapters.storage import Storage
 from cds.adapters.writer_lock import WAIT_S, WriterLock
 from cds.domain.errors import CdsError, Reason
 from cds.domain.generation import GenerationTable, IndexPassport
+from cds.domain.projection import Projection, adapter_sha256
+from cds.library.adaptation import adapted_cases, adapted_identity
 from cds.library.index_building import (
     EmbeddedCase,
     EncoderIdentity,
@@ -30,7 +33,6 @@ from cds.ports import Clock, PatientFeatures
 
 log = logging.getLogger(__name__)
 
-INDEX_FOLDER = "index"  # in the state folder
 REPAIR_INTERVAL_S = 60.0  # between two attempts of one process to repair
 REPAIR_SHARE = 10  # and ten times what the last one took: queries come before building
 
@@ -127,7 +129,34 @@ class IndexUpkeep:
             if present is not None:
                 self._parts.generations.forget_others(kept=kept)  # a killed writer did not
                 return present
-            return self._built(kept)
+            return self._built(kept, self._adapter_in_use())
+
+    def switch_adapter(
+        self,
+        adapter: Projection | None,
+        *,
+        wait_s: float = WAIT_S,
+        on_wait: Callable[[], None] | None = None,
+    ) -> IndexPassport:
+        """Build a generation behind another site adapter, or behind none, and make it current.
+
+        The kept vectors are projected, nothing is embedded again. Adapter and index switch
+        together: the adapter's file is part of the generation.
+
+        Raises
+        ------
+        CdsError
+            As `build`.
+
+        """
+        with self._parts.lock.held(wait_s=wait_s, on_wait=on_wait):
+            note = None if adapter is None else self.adapters.keep(adapter)
+            return self._built(KEPT_GENERATIONS, note)
+
+    @property
+    def adapters(self) -> SiteAdapters:
+        """Return what is known of the site adapter in use."""
+        return SiteAdapters(self._parts.storage, self._parts.generations)
 
     def forget_changes(self) -> None:
         """Forget the log up to the present generation, or all of it where there is none.
@@ -178,7 +207,7 @@ class IndexUpkeep:
             with self._parts.lock.held(wait_s=0):
                 if not self._is_due():
                     return False
-                self._built(KEPT_GENERATIONS)
+                self._built(KEPT_GENERATIONS, self._adapter_in_use())
         except CdsError as error:
             if error.reason is Reason.INDEX_UNAVAILABLE:
                 return False
@@ -215,21 +244,31 @@ class IndexUpkeep:
                 raise
             return error.facts.get("trouble") != ANOTHER_ENCODER
 
-    def _built(self, kept: int) -> IndexPassport:
+    def _adapter_in_use(self) -> AdapterNote | None:
+        """Return the adapter that a rebuild keeps; that of another encoder cannot be kept."""
+        note = self.adapters.in_use()
+        if note is not None and note.record.encoder_hash != self._parts.encoder.sha256:
+            log.warning("site-adapter-of-another-encoder-dropped")
+            return None
+        return note
+
+    def _built(self, kept: int, note: AdapterNote | None) -> IndexPassport:
         """Build under the lock; changes that come in meanwhile stay in the log."""
         parts, log_head = self._parts, self._log.head()
         in_use = parts.generations.pointed_ids()
+        content = None if note is None else self.adapters.content(note)
+        adapter = None if content is None else Projection.from_npz(content)
         passport = build_generation(
-            self._embedded_cases(),
+            adapted_cases(self._embedded_cases(), adapter),
             features=parts.features,
-            encoder=parts.encoder,
+            encoder=adapted_identity(parts.encoder, adapter),
             library_name=parts.library_name,
             built_at=parts.clock.now(),
-            writer=StoreOnly(parts.generations),
+            writer=StoreOnly(parts.generations, content),
         )
         parts.storage.embeddings.add_generation(
             passport.generation_id,
-            passport_json=json.dumps(asdict(passport)),
+            passport_json=_noted(passport, note),
             folder=f"{INDEX_FOLDER}/{passport.generation_id}",
             created_at=parts.clock.now(),
             base_sequence=log_head.sequence,
@@ -296,12 +335,21 @@ def library_with_upkeep(
 class StoreOnly:
     """Stores a generation without switching to it: the database has to know it first."""
 
-    def __init__(self, generations: GenerationFolder) -> None:
+    def __init__(self, generations: GenerationFolder, adapter: bytes | None = None) -> None:
         self._generations = generations
+        self._adapter = adapter
 
     def write(self, table: GenerationTable, passport: IndexPassport) -> IndexPassport:
-        """Return the passport as stored."""
-        return self._generations.store(table, passport)
+        """Return the passport as stored; it names the site adapter."""
+        if self._adapter is not None:
+            passport = replace(passport, adapter_sha256=adapter_sha256(self._adapter))
+        return self._generations.store(table, passport, adapter=self._adapter)
+
+
+def _noted(passport: IndexPassport, note: AdapterNote | None) -> str:
+    """Return what the database notes of a generation."""
+    adapter = None if note is None else note.to_json()
+    return json.dumps({**asdict(passport), NOTE: adapter})
 
 
 def embedded_case(case: Any, vectors: Mapping[str, Any]) -> EmbeddedCase:  # noqa: ANN401

@@ -13,6 +13,7 @@ from cds.adapters.sql.database_facts import database_facts
 from cds.adapters.storage import Storage, open_storage
 from cds.domain.check_line import CheckLine, failed, passed
 from cds.domain.errors import CdsError
+from cds.engine.installation_adapter import adapter_lines
 from cds.engine.installation_ehrs import ehr_lines
 from cds.engine.installation_files import (
     ca_file_lines,
@@ -55,6 +56,7 @@ CHECKS: tuple[Check, ...] = (
     lambda here: blob_lines(here.storage),
     lambda here: encoder_lines(here.settings),
     lambda here: index_lines(here.settings),
+    lambda here: adapter_lines(here.settings, here.storage),
     lambda _here: decoder_lines(),
     lambda here: clock_lines(here.settings, here.clock.now()),
     lambda here: public_url_lines(here.settings),

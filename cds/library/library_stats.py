@@ -29,6 +29,8 @@ class LibraryStats:
         Reason -> files or rows, of all runs.
     index_generation
         Id of the current index, or None.
+    site_adapter
+        What the index was adapted with, and whether it is to be refitted, or None.
 
     """
 
@@ -48,6 +50,7 @@ class LibraryStats:
     film_years: tuple[int, int] | None = None
     quarantined: Mapping[str, int] = field(default_factory=dict)
     index_generation: str | None = None
+    site_adapter: str | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Return the counts as plain values."""

@@ -14,12 +14,12 @@ import numpy as np
 from sqlalchemy import text
 
 from cds.adapters.case_library import IndexedCaseLibrary
-from cds.adapters.generations import GenerationFolder
+from cds.adapters.generations import INDEX_FOLDER, GenerationFolder
 from cds.adapters.storage import Storage, initialise, open_storage
 from cds.adapters.writer_lock import WriterLock
 from cds.domain.query import BlockWeights, Eligibility, FusedQuery
 from cds.domain.ranking import Ranking
-from cds.engine.index_upkeep import INDEX_FOLDER, IndexParts, IndexUpkeep
+from cds.engine.index_upkeep import IndexParts, IndexUpkeep
 from cds.library.index_building import EncoderIdentity
 from cds.settings import Settings
 from models.patient_features import CataloguePatientFeatures

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -117,6 +119,18 @@ class SqlEmbeddings:
         with Session(self._engine) as session:
             row = session.scalars(query).first()
             return None if row is None else (row.generation_id, row.created_at)
+
+    def passport_of(self, generation_id: str | None) -> Mapping[str, Any] | None:
+        """Return what was noted of a generation; None asks for the current one."""
+        query = select(IndexGeneration.passport).where(
+            IndexGeneration.is_current
+            if generation_id is None
+            else IndexGeneration.generation_id == generation_id
+        )
+        with Session(self._engine) as session:
+            text = session.scalars(query).first()
+        noted: Mapping[str, Any] | None = None if text is None else json.loads(text)
+        return noted
 
     def _row(self, encoder_hash: str, picture_id: str, vector: Float32Array) -> CaseEmbeddingRow:
         content = np.ascontiguousarray(vector, dtype=_STORED).tobytes()

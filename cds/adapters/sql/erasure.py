@@ -175,6 +175,20 @@ class SqlErasures:
                 if row.receipt is not None
             )
 
+    def n_erased_since(self, at: datetime) -> int:
+        """Return how many erasures took cases out of the library since then, begun ones included.
+
+        What was computed from the cases before, such as a site adapter, is to be computed anew.
+        """
+        query = select(ErasureRow).where(ErasureRow.begun_at >= at)
+        with Session(self._engine) as session:
+            rows = session.scalars(query).all()
+            return sum(
+                row.receipt is None
+                or self._receipts.unseal(row.receipt, row.erasure_id).n_cases > 0
+                for row in rows
+            )
+
     def tombstones(self) -> tuple[Tombstone, ...]:
         """Return every tombstone, oldest first."""
         query = select(ErasureTombstone).order_by(ErasureTombstone.erased_at, ErasureTombstone.key)

@@ -1,0 +1,228 @@
+"""What a site adapter is worth on public collections: `python -m models.evaluation.adaptation`.
+
+For each seed and fold one adapter is chosen and fitted on the training folds of all sources
+together, as a hospital with one library would do it; queries are the held-out fold. The library is
+the training folds of the query's source, or the rest of the held-out fold, which nothing was fitted
+on. Writes JSON, and a table for `docs/adapt-to-your-site.md`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.adapter_selection import group_folds, inner_winner
+from models.evaluation.held_out import Answers, answered
+from models.evaluation.shared_pictures import (
+    SOURCES,
+    FrozenEncoder,
+    labelled_embeddings,
+)
+from models.evaluation.within_source import Estimate
+from models.labelled_vectors import LabelledVectors
+from models.manifest import MODEL_FILE, PREPROCESSOR_FILE
+from models.preprocessing import Preprocessing
+from models.shipped import shipped_encoder
+from models.site_adapter import CANDIDATES, IDENTITY, Candidate, fitted
+
+N_SEEDS, N_FOLDS = 3, 5
+LIBRARIES = ("training folds", "held-out fold")
+_N_RESAMPLES = 1000
+
+Found = dict[tuple[str, int], list[tuple[Answers, Answers]]]
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Measure every encoder and write the results."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--shared", type=Path, required=True, help="folder with data/ and weights/")
+    parser.add_argument("--cache", type=Path, default=Path(".cache/adaptation"), help="of vectors")
+    parser.add_argument("--out", type=Path, default=Path("adaptation.json"), help="JSON")
+    parser.add_argument("--table", type=Path, help="Markdown page whose marked table is replaced")
+    parser.add_argument("--encoder", choices=("frozen", "shipped"), action="append")
+    arguments = parser.parse_args(argv)
+    wanted = arguments.encoder or ["frozen", "shipped"]
+    results = {}
+    for encoder in encoders(arguments.shared):
+        if encoder.name in wanted:
+            labelled = labelled_embeddings(
+                arguments.shared / "data", encoder, arguments.cache, told=_told
+            )
+            results[encoder.name] = evaluated(labelled, told=_told)
+    arguments.out.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
+    text = table(results)
+    _told(text)
+    if arguments.table is not None:
+        arguments.table.write_text(
+            with_table(arguments.table.read_text("utf-8"), text), encoding="utf-8"
+        )
+    return 0
+
+
+def encoders(shared: Path) -> tuple[FrozenEncoder, ...]:
+    """Return the frozen ImageNet network and the shipped encoder."""
+    folder = shipped_encoder()
+    config = json.loads((folder / PREPROCESSOR_FILE).read_text("utf-8"))
+    return (
+        FrozenEncoder("frozen", shared / "weights" / "mobilenet_v2_imagenet.onnx", Preprocessing()),
+        FrozenEncoder("shipped", folder / MODEL_FILE, Preprocessing.from_config(config)),
+    )
+
+
+def evaluated(
+    labelled: LabelledVectors,
+    *,
+    n_seeds: int = N_SEEDS,
+    n_folds: int = N_FOLDS,
+    candidates: tuple[Candidate, ...] = CANDIDATES,
+    told: Callable[[str], None] = lambda _: None,
+) -> dict[str, Any]:
+    """Measure one encoder before and after adaptation.
+
+    Parameters
+    ----------
+    labelled
+        Every picture of every source.
+    n_seeds, n_folds
+        Of the outer folds.
+    candidates
+        What the inner loop chooses from.
+    told
+        Told after each fold.
+
+    Returns
+    -------
+    dict
+        Plain values: what was chosen, and per library and source the measures before, after and
+        paired; intervals resample patients, all seeds of a query together.
+
+    """
+    found: Found = {}
+    chosen: dict[str, int] = {}
+    for seed in range(n_seeds):
+        folds = group_folds(labelled, n_folds, seed=seed)
+        for fold in range(n_folds):
+            library, queries = labelled.part(folds != fold), labelled.part(folds == fold)
+            winner, _ = inner_winner(library, candidates, seed)
+            chosen[winner.name] = chosen.get(winner.name, 0) + 1
+            maps = [m for _, m in fitted(library, (Candidate(IDENTITY), winner), seed=seed)]
+            for name, held in zip(LIBRARIES, (library, queries), strict=True):
+                before, after = (answered(one, queries, held) for one in maps)
+                for number, answers in before.items():
+                    pair = (answers, after[number])
+                    found.setdefault((name, number), []).append(pair)
+            told(f"seed {seed}, fold {fold}: {winner.name}")
+    return {"chosen": chosen, "measures": _measures(found)}
+
+
+def _measures(found: Found) -> dict[str, Any]:
+    result: dict[str, Any] = {}
+    for library in LIBRARIES:
+        numbers = sorted(number for name, number in found if name == library)
+        tables = {number: _source_table(found[library, number]) for number in numbers}
+        result[library] = {
+            SOURCES[number].folder: _told_values(tables[number]) for number in numbers
+        }
+        mean = {
+            measure: np.mean([tables[number][measure] for number in numbers], axis=0)
+            for measure in tables[numbers[0]]
+        }
+        result[library]["mean of sources"] = _told_values(mean)
+    return result
+
+
+def _source_table(pairs: list[tuple[Answers, Answers]]) -> dict[str, NDArray[np.float64]]:
+    """Return measure -> shape ``(2, 1 + resamples)``: before and after, as is and resampled."""
+    groups = np.concatenate([before.groups for before, _ in pairs])
+    names, numbers = np.unique(groups, return_inverse=True)
+    generator = np.random.default_rng(7)
+    uniform = np.full(names.size, 1.0 / names.size)
+    draws = generator.multinomial(names.size, uniform, size=_N_RESAMPLES)
+    draws = np.vstack([np.ones(names.size, dtype=draws.dtype), draws])
+    counts = draws @ np.bincount(numbers)
+    table = {}
+    for measure in ("first", "fifth"):
+        values = [np.concatenate([getattr(p[side], measure) for p in pairs]) for side in (0, 1)]
+        sums = [draws @ np.bincount(numbers, one) / counts for one in values]
+        table["P@1" if measure == "first" else "P@5"] = np.stack(sums)
+    areas = [
+        np.mean([p[side].auroc(np.arange(p[side].classes.size)) for p in pairs]) for side in (0, 1)
+    ]
+    table["AUROC"] = np.repeat(np.array(areas)[:, None], 1 + _N_RESAMPLES, axis=1)
+    return table
+
+
+def _told_values(table: dict[str, NDArray[np.float64]]) -> dict[str, Any]:
+    return {
+        measure: {
+            "before": float(values[0, 0]),
+            "after": float(values[1, 0]),
+            "gain": asdict(_estimate(values[1] - values[0])),
+        }
+        for measure, values in table.items()
+    }
+
+
+def _estimate(values: NDArray[np.float64]) -> Estimate:
+    low, high = np.percentile(values[1:], (2.5, 97.5))
+    return Estimate(float(values[0]), float(low), float(high))
+
+
+def table(results: dict[str, Any]) -> str:
+    """Return the results as Markdown tables."""
+    lines = []
+    for encoder, result in results.items():
+        for library, sources in result["measures"].items():
+            lines += [
+                f"**{encoder}, library = {library}**",
+                "",
+                "| source | P@1 before | after | gain (95 %) | P@5 gain (95 %) | AUROC |",
+                "|---|---|---|---|---|---|",
+            ]
+            for source, values in sources.items():
+                first, fifth, area = (values[name] for name in ("P@1", "P@5", "AUROC"))
+                lines.append(
+                    f"| {source} | {first['before']:.3f} | {first['after']:.3f} | "
+                    f"{_signed(first['gain'])} | {_signed(fifth['gain'])} | "
+                    f"{area['before']:.3f} -> {area['after']:.3f} |"
+                )
+            lines.append("")
+        times = ", ".join(f"{name} {n}" for name, n in sorted(result["chosen"].items()))
+        lines += [f"Chosen ({encoder}; times of 15): {times}.", ""]
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def with_table(page: str, text: str) -> str:
+    """Put the tables between the marks of a page.
+
+    Raises
+    ------
+    ValueError
+        If the page has no marks.
+
+    """
+    start, end = "<!-- adaptation: start -->\n", "<!-- adaptation: end -->"
+    if start not in page or end not in page:
+        raise ValueError("the page lacks the marks of the table")
+    return page[: page.index(start) + len(start)] + text + page[page.index(end) :]
+
+
+def _signed(estimate: dict[str, float]) -> str:
+    return f"{estimate['value']:+.3f} ({estimate['low']:+.3f} to {estimate['high']:+.3f})"
+
+
+def _told(text: str) -> None:
+    sys.stdout.write(f"{text}\n")
+    sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,217 @@
+"""Labelled pictures of public collections as frozen embeddings, grouped so that nothing leaks."""
+
+from __future__ import annotations
+
+import csv
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from models.labelled_vectors import LabelledVectors
+from models.preprocessing import Preprocessing
+from models.runtime import open_session
+
+Float32Array = NDArray[np.float32]
+IntArray = NDArray[np.intp]
+
+_THUMBNAIL_SIDE_PX = 32
+_BATCH = 16
+_UINT8_MAX = np.float32(255.0)
+_SHIFT = 1_000  # keeps the classes of two sources apart
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A collection, its classes, and when two of its pictures count as one.
+
+    Attributes
+    ----------
+    folder
+        Name in the data folder.
+    classes
+        Labels as the table words them; the first one that a row has is its class. Empty: all.
+    duplicate_correlation
+        Thumbnails that correlate more belong together. Slices of one series look more alike than
+        films of two patients, so that CT and MR take a lower one.
+    article
+        Pattern whose first group names the article that a figure was cut from, or None.
+
+    """
+
+    folder: str
+    classes: tuple[str, ...] = ()
+    duplicate_correlation: float = 0.98
+    article: str | None = None
+
+
+SOURCES = (
+    Source("nih_chestxray14_subset", ("No Finding", "Pneumonia")),
+    Source("kaggle4_cxr", ("No Finding", "Bacterial pneumonia", "Viral pneumonia")),
+    Source("brain_mri", duplicate_correlation=0.95),
+    Source("chest_ct_cancer", duplicate_correlation=0.95),
+    Source(
+        "covid_ct",
+        duplicate_correlation=0.95,
+        article=r"^(covid__.+?)-p\d+-|^(noncovid__[^_]+)",
+    ),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class FrozenEncoder:
+    """An ONNX encoder with its preprocessing; `name` names its cache."""
+
+    name: str
+    model: Path
+    preprocessing: Preprocessing
+
+
+def labelled_embeddings(
+    data: Path,
+    encoder: FrozenEncoder,
+    cache: Path,
+    *,
+    sources: tuple[Source, ...] = SOURCES,
+    told: Callable[[str], None] = lambda _: None,
+) -> LabelledVectors:
+    """Embed the labelled pictures of some sources, or take the vectors from the cache.
+
+    Parameters
+    ----------
+    data
+        Holds one folder per source, each with ``metadata.csv``.
+    encoder
+        Embeds.
+    cache
+        Folder of vectors and thumbnails by encoder and source; made if need be. It holds derived
+        pictures: keep it out of the repository.
+    sources
+        Which collections; their place is their number.
+    told
+        Told what is done.
+
+    Raises
+    ------
+    ValueError
+        If a source is not there.
+
+    """
+    parts = []
+    for number, source in enumerate(sources):
+        folder = data / source.folder
+        if not (folder / "metadata.csv").is_file():
+            raise ValueError(f"the data folder lacks {source.folder}")
+        with (folder / "metadata.csv").open(newline="", encoding="utf-8") as lines:
+            rows = list(csv.DictReader(lines))
+        vectors, thumbnails = _cached(rows, folder, encoder, cache, told)
+        classes = _classes(rows, source)
+        groups = _groups(rows, thumbnails, source)
+        kept = classes >= 0
+        parts.append(
+            LabelledVectors(
+                vectors[kept],
+                classes[kept] + _SHIFT * number,
+                np.full(int(kept.sum()), number, dtype=np.intp),
+                groups[kept] + 1_000_000 * number,
+            )
+        )
+    return LabelledVectors(
+        np.concatenate([p.vectors for p in parts]),
+        np.concatenate([p.classes for p in parts]),
+        np.concatenate([p.collections for p in parts]),
+        np.concatenate([p.groups for p in parts]),
+    )
+
+
+def _cached(
+    rows: list[dict[str, str]],
+    folder: Path,
+    encoder: FrozenEncoder,
+    cache: Path,
+    told: Callable[[str], None],
+) -> tuple[Float32Array, Float32Array]:
+    """Return vectors ``(n, d)`` and thumbnails ``(n, 1024)``."""
+    file = cache / f"{encoder.name}-{folder.name}.npz"
+    names = np.array([row["file"] for row in rows])
+    if file.is_file():
+        with np.load(file, allow_pickle=False) as held:
+            if np.array_equal(held["names"], names):
+                return held["vectors"], held["thumbnails"]
+    told(f"embedding {len(rows)} pictures of {folder.name} with {encoder.name}")
+    session = open_session(encoder.model.read_bytes())
+    vectors, thumbnails = [], []
+    for start in range(0, len(rows), _BATCH):
+        squares = [
+            _square(folder / row["file"], encoder.preprocessing)
+            for row in rows[start : start + _BATCH]
+        ]
+        batch = np.stack([encoder.preprocessing.normalise(square) for square in squares])
+        (embedded,) = session.run(["embedding"], {"pixel_values": batch})
+        vectors.append(embedded / np.linalg.norm(embedded, axis=1, keepdims=True))
+        thumbnails += [_thumbnail(square) for square in squares]
+    cache.mkdir(parents=True, exist_ok=True)
+    joined = np.concatenate(vectors).astype(np.float32), np.stack(thumbnails)
+    np.savez(file, allow_pickle=False, names=names, vectors=joined[0], thumbnails=joined[1])
+    return joined
+
+
+def _square(path: Path, preprocessing: Preprocessing) -> Float32Array:
+    with Image.open(path) as picture:
+        pixels = np.asarray(picture.convert("L"), dtype=np.float32) / _UINT8_MAX
+    return preprocessing.grey_square(pixels)
+
+
+def _thumbnail(square: Float32Array) -> Float32Array:
+    side, cell = _THUMBNAIL_SIDE_PX, square.shape[0] // _THUMBNAIL_SIDE_PX
+    means: Float32Array = square.reshape(side, cell, side, cell).mean(axis=(1, 3)).ravel()
+    return means
+
+
+def _classes(rows: list[dict[str, str]], source: Source) -> IntArray:
+    names = source.classes or tuple(sorted({row["labels"] for row in rows}))
+    return np.array(
+        [
+            next((i for i, name in enumerate(names) if name in row["labels"].split("|")), -1)
+            for row in rows
+        ],
+        dtype=np.intp,
+    )
+
+
+def _groups(rows: list[dict[str, str]], thumbnails: Float32Array, source: Source) -> IntArray:
+    """Join pictures of one patient, article or named duplicate group, and near-duplicates."""
+    parent = list(range(len(rows)))
+
+    def root(index: int) -> int:
+        while parent[index] != index:
+            parent[index] = parent[parent[index]]
+            index = parent[index]
+        return index
+
+    def join(first: int, second: int) -> None:
+        low, high = sorted((root(first), root(second)))
+        parent[high] = low
+
+    seen: dict[str, int] = {}
+    for index, row in enumerate(rows):
+        for key in _keys(row, source):
+            join(index, seen.setdefault(key, index))
+    centred = thumbnails - thumbnails.mean(axis=1, keepdims=True)
+    centred /= np.maximum(np.linalg.norm(centred, axis=1, keepdims=True), 1e-6)
+    alike = np.triu(centred @ centred.T >= source.duplicate_correlation, k=1)
+    for first, second in np.argwhere(alike).tolist():
+        join(first, second)
+    return np.array([root(index) for index in range(len(rows))], dtype=np.intp)
+
+
+def _keys(row: dict[str, str], source: Source) -> list[str]:
+    keys = [f"{name}:{row[name]}" for name in ("patient_id", "dup_group") if row.get(name)]
+    if source.article is not None:
+        found = re.match(source.article, Path(row["file"]).name)
+        keys += [f"article:{found.group(1) or found.group(2)}"] if found else []
+    return keys
