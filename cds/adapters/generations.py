@@ -19,6 +19,7 @@ from cds.adapters.graph_building import build_graph
 from cds.adapters.usearch_index import UsearchIndex
 from cds.domain.errors import CdsError, Reason
 from cds.domain.generation import Float32Array, GenerationTable, IndexPassport
+from cds.domain.similarity_limits import GroupLimit, PictureGroup
 from cds.ports import VectorIndex
 
 VECTORS, COLUMNS, PASSPORT, GRAPH, MANIFEST = (
@@ -242,7 +243,18 @@ def _read_table(folder: Path, vectors: Float32Array) -> GenerationTable:
 def _read_passport(folder: Path) -> IndexPassport:
     entries: dict[str, Any] = json.loads((folder / PASSPORT).read_text("utf-8"))
     entries["canaries"] = tuple((int(a), int(b)) for a, b in entries["canaries"])
+    entries["group_limits"] = tuple(map(_group_limit, entries.get("group_limits", ())))
     return IndexPassport(**entries)
+
+
+def _group_limit(entry: dict[str, Any]) -> GroupLimit:
+    basis = entry["estimated_on"]
+    return GroupLimit(
+        PictureGroup(**entry["group"]),
+        float(entry["limit"]),
+        int(entry["n_patients"]),
+        None if basis is None else PictureGroup(**basis),
+    )
 
 
 def _check_canaries(table: GenerationTable, passport: IndexPassport) -> None:

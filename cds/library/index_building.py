@@ -12,13 +12,18 @@ import numpy as np
 
 from cds.domain.case import CasePicture, LibraryCase
 from cds.domain.errors import CdsError, Reason
-from cds.domain.generation import Float32Array, GenerationTable, IndexPassport, IntArray
+from cds.domain.generation import (
+    PASSPORT_FORMAT,
+    Float32Array,
+    GenerationTable,
+    IndexPassport,
+    IntArray,
+)
 from cds.domain.perceptual_hash import hash_words
 from cds.domain.picture_copy import CROPPED_SHARES
+from cds.library.limit_estimation import image_limits, record_limit
 from cds.ports import PatientFeatures
 
-REFUSED_SHARE = 0.05  # of the library's own cases, by definition of the limit
-LIMIT_SAMPLE = 2_000  # cases that the limit is estimated from; seeded, so that a rebuild agrees
 N_CANARIES = 8
 
 
@@ -80,7 +85,7 @@ def build_generation(
 
     """
     table = generation_table(cases, features=features, dimension=encoder.dimension)
-    image_limit, record_limit = similarity_limits(table, image_dimension=encoder.dimension)
+    limits = image_limits(table, image_dimension=encoder.dimension)
     passport = IndexPassport(
         generation_id=_content_id(table),
         library_name=library_name,
@@ -92,10 +97,12 @@ def build_generation(
         n_rows=table.row_case.size,
         n_cases=table.case_id.size,
         n_patients=table.patient_key.size,
-        image_limit=image_limit,
-        record_limit=record_limit,
+        image_limit=limits.strictest,
+        record_limit=record_limit(table, image_dimension=encoder.dimension),
         built_at=built_at.isoformat(timespec="seconds"),
         canaries=_canaries(table, encoder.dimension),
+        group_limits=limits.groups,
+        format_version=PASSPORT_FORMAT,
     )
     return writer.write(table, passport)
 
@@ -164,34 +171,6 @@ def _finding_pairs(cases: list[LibraryCase], keys: list[str]) -> IntArray:
     return np.array(sorted(pairs), dtype=np.int64).reshape(-1, 2)
 
 
-def similarity_limits(table: GenerationTable, *, image_dimension: int) -> tuple[float, float]:
-    """Return the image and the record limit: 5 % of the library's own cases fall below each.
-
-    Each sampled row is compared with the rows of other patients in its own view and age group.
-    """
-    rng = np.random.default_rng(0)
-    n = table.row_case.size
-    sample = np.sort(rng.choice(n, size=min(n, LIMIT_SAMPLE), replace=False))
-    image = table.vectors[:, :image_dimension]
-    record = table.vectors[:, image_dimension:]
-    has_record = np.flatnonzero(np.linalg.norm(record[sample], axis=1) > 0)
-    return (
-        _best_other_quantile(table, image, sample),
-        _best_other_quantile(table, record, sample[has_record]),
-    )
-
-
-def _best_other_quantile(table: GenerationTable, block: Float32Array, sample: IntArray) -> float:
-    patient = table.case_patient[table.row_case]
-    group = np.char.add(table.row_view, table.case_age_group[table.row_case])
-    best = []
-    for row in sample:
-        others = (patient != patient[row]) & (group == group[row])
-        if others.any():
-            best.append(float((block @ block[row])[others].max()))
-    return float(np.quantile(best, REFUSED_SHARE)) if best else 1.0
-
-
 def _canaries(table: GenerationTable, image_dimension: int) -> tuple[tuple[int, int], ...]:
     """Return rows with their nearest other row by exact image similarity."""
     n = table.row_case.size
@@ -225,7 +204,8 @@ def _known_at_s(case: LibraryCase) -> float:
 
 
 def _content_id(table: GenerationTable) -> str:
-    digest = hashlib.sha256()
+    """Return an id of content and format: what readers keep open is told apart by it."""
+    digest = hashlib.sha256(f"format {PASSPORT_FORMAT} ".encode())
     for column in fields(table):
         values = np.ascontiguousarray(getattr(table, column.name))
         digest.update(f"{column.name} {values.dtype.str} {values.shape}".encode())

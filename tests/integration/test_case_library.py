@@ -225,6 +225,54 @@ def test_limit_refuses_about_one_in_twenty_of_the_librarys_own_cases(tmp_path):
     assert np.mean(products.max(axis=1) < passport.image_limit) == pytest.approx(0.05, abs=0.005)
 
 
+def near(direction: int, number: int, *, scatter: float) -> np.ndarray:
+    """A unit vector around an axis of the space."""
+    vector = np.eye(DIMENSION)[direction] + scatter * a_vector(number)
+    return (vector / np.linalg.norm(vector)).astype(np.float32)
+
+
+def placed(number: int, vector: np.ndarray, **changes) -> EmbeddedCase:
+    embedded = an_embedded_case(number, **changes)
+    return EmbeddedCase(embedded.case, ((embedded.case.pictures[0], vector),))
+
+
+FILMS = Eligibility(known_before=NOW, modalities=frozenset({"DX"}), view_group=ViewGroup.PA)
+
+
+def test_strange_picture_stays_refused_after_an_import_of_scattered_ones(tmp_path):
+    """One limit for the whole library fell from .85 to .50 by such an import."""
+    alike = [placed(i, near(0, i, scatter=0.3)) for i in range(80)]
+    scattered = [
+        placed(1000 + i, near(1, 1000 + i, scatter=1.5), collection="elsewhere") for i in range(80)
+    ]
+    strange = FusedQuery(BlockWeights(0.6), image=near(0, 5005, scatter=1.5))
+    own = FusedQuery(BlockWeights(0.6), image=near(0, 5000, scatter=0.3))
+    for name, cases in (("before", alike), ("after", alike + scattered)):
+        library = built(tmp_path / name, cases)
+        refused = library.rank(strange, FILMS, cutoff=5)
+        assert refused.best_similarity < refused.similarity_limit, name
+        compared = library.rank(own, FILMS, cutoff=5)
+        assert compared.best_similarity >= compared.similarity_limit > 0.8, name
+
+
+def test_limit_and_similarity_are_those_of_one_collection(tmp_path):
+    """A loose collection's limit does not let the near miss of a tight one pass."""
+    alike = [placed(i, near(0, i, scatter=0.3)) for i in range(80)]
+    scattered = [placed(1000 + i, a_vector(1000 + i), collection="elsewhere") for i in range(80)]
+    library = built(tmp_path, alike + scattered)
+    limits = {one.group.collection: one.limit for one in library.current().passport.group_limits}
+    ranking = library.rank(FusedQuery(BlockWeights(0.6), image=a_vector(1003)), FILMS, cutoff=5)
+    assert ranking.similarity_limit == limits["elsewhere"] < limits["site"]
+    assert ranking.best_similarity == pytest.approx(1.0, abs=1e-5)
+
+
+def test_query_whose_group_has_no_case_is_not_comparable(tmp_path):
+    asked = replace(FILMS, view_group=ViewGroup.LATERAL)
+    ranking = built(tmp_path).rank(a_query(7), asked, cutoff=5)
+    assert ranking.best_similarity is None
+    assert ranking.hits == ()
+
+
 def test_files_of_a_generation_are_for_the_owner_only(tmp_path):
     built(tmp_path)
     folder = tmp_path / (tmp_path / CURRENT).read_text()
