@@ -154,6 +154,9 @@ class IndexedCaseLibrary:
             library_name=passport.library_name,
             n_library_patients=passport.n_patients,
             already_in_library=any(one.has_copies for one in found),
+            picture=None
+            if query.image is None
+            else view.parts[0].generation.gate.nearest(query.image, eligibility),
         )
 
     def _copies(self, part: Part, eligibility: Eligibility) -> BoolArray:

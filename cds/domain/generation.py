@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from cds.domain.case import AgeGroup
 from cds.domain.perceptual_hash import hash_words
 from cds.domain.picture_copy import CANDIDATE_BITS, N_CANDIDATES
+from cds.domain.picture_gate import GateClass
 from cds.domain.query import Eligibility
 from cds.domain.similarity_limits import (
     RADIOGRAPHS,
@@ -24,7 +25,7 @@ BoolArray = NDArray[np.bool_]
 TextArray = NDArray[np.str_]
 
 NEAR_DUPLICATE_BITS = 30  # of 256; measured in docs/library.md
-PASSPORT_FORMAT = 2  # 2: one image limit per group of pictures
+PASSPORT_FORMAT = 2  # 2: an image limit per group of pictures, and a gate
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +46,8 @@ class IndexPassport:
     group_limits
         The image limit of each group of pictures; empty in passports of format 1, where
         `image_limit` is that of the whole library.
+    gate_classes
+        What the rows of `GenerationTable.gate_means` are centres of.
     format_version
         A generation of an older format answers until it is built anew.
     expansion_search, recall_at_10
@@ -73,6 +76,7 @@ class IndexPassport:
     recall_at_10: float | None = None
     canaries: tuple[tuple[int, int], ...] = ()
     group_limits: tuple[GroupLimit, ...] = ()
+    gate_classes: tuple[GateClass, ...] = ()
     format_version: int = 1
 
     @property
@@ -115,6 +119,8 @@ class GenerationTable:
         Shape ``(f,)`` each: pairs of case and number in `finding_key`.
     finding_key, finding_display
         Shape ``(v,)``, text.
+    gate_means, gate_precision
+        See `PictureGate`; empty where the library is too small for one.
 
     """
 
@@ -140,6 +146,8 @@ class GenerationTable:
     finding_number: IntArray
     finding_key: TextArray
     finding_display: TextArray
+    gate_means: Float32Array = field(default_factory=lambda: np.zeros((0, 0), dtype=np.float32))
+    gate_precision: Float32Array = field(default_factory=lambda: np.zeros((0, 0), dtype=np.float32))
 
     def eligible_rows(self, eligibility: Eligibility) -> BoolArray:
         """Return which rows may answer, shape ``(n,)``, before near-duplicates are excluded."""

@@ -50,9 +50,9 @@ class PictureGroup:
         view, age = eligibility.view_group, eligibility.age_group
         return (
             (not kinds or self.kind in kinds)
-            and (not eligibility.body_part or self.body_part == eligibility.body_part)
-            and (view is None or self.view in comparable_views(view))
-            and (age in {None, AgeGroup.UNKNOWN} or self.age == age_kind(str(age)))
+            and (not eligibility.body_part or self.body_part in {"", eligibility.body_part})
+            and (view is None or self.view in {"", *comparable_views(view)})
+            and (age in {None, AgeGroup.UNKNOWN} or self.age in {"", age_kind(str(age))})
         )
 
 

@@ -25,6 +25,7 @@ from cds.adapters.sql.engine import limit_waits
 from cds.adapters.storage import Storage, SystemClock, open_storage
 from cds.analysis import AnalysisDefaults, Analyst, HookAnalysis
 from cds.domain.errors import CdsError, Reason
+from cds.domain.fitness import check_fit_and_noise
 from cds.domain.generation import IndexPassport
 from cds.domain.launch import LaunchAnalysis, StudyHint
 from cds.domain.pixels import PixelFrame
@@ -339,7 +340,7 @@ def engine_from_settings(settings: Settings, *, clock: Clock | None = None) -> E
     background = open_background(settings, storage, clients, clock=clock, tokens=backend_tokens)
     analyst = Analyst(
         ports=background.analysis_ports(peers.reader, peers.images),
-        tools=Tools(embedder, features, library, storage.keys),
+        tools=Tools(embedder, features, library, storage.keys, check_fit_and_noise),
         passport=lambda: library.view().passport,
         defaults=_defaults(settings),
     )

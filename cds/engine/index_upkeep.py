@@ -7,7 +7,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,7 @@ from cds.library.index_building import (
 )
 from cds.library.picture_preparation import kept_thumbnail
 from cds.ports import Clock, PatientFeatures
+from models.out_of_distribution import fit_gate
 
 log = logging.getLogger(__name__)
 
@@ -283,7 +284,7 @@ def library_with_upkeep(
         generations=generations,
         lock=WriterLock(folder, storage.engine),
         features=features,
-        encoder=encoder,
+        encoder=replace(encoder, fit_gate=fit_gate),
         library_name=library_name,
         clock=clock,
     )

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
-from dataclasses import dataclass, fields
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, fields, replace
 from datetime import datetime
 from typing import Protocol
 
@@ -21,10 +21,18 @@ from cds.domain.generation import (
 )
 from cds.domain.perceptual_hash import hash_words
 from cds.domain.picture_copy import CROPPED_SHARES
-from cds.library.limit_estimation import image_limits, record_limit
+from cds.domain.picture_gate import PictureGate
+from cds.domain.similarity_limits import PictureGroup, age_kind, picture_kind
+from cds.library.limit_estimation import (
+    REFUSED_SHARE,
+    SHARE_BESIDE_GATE,
+    image_limits,
+    record_limit,
+)
 from cds.ports import PatientFeatures
 
 N_CANARIES = 8
+GATE_SAMPLE = 4_000  # pictures that the gate is learnt from; seeded, so that a rebuild agrees
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -35,13 +43,31 @@ class EmbeddedCase:
     vectors: tuple[tuple[CasePicture, Float32Array], ...]
 
 
+class GateFitter(Protocol):
+    """Learns what the library's pictures are like; `models.out_of_distribution.fit_gate`."""
+
+    def __call__(
+        self, vectors: Float32Array, groups: Sequence[PictureGroup], patients: IntArray
+    ) -> PictureGate | None:
+        """Return the gate of vectors ``(n, d)`` with each row's group and patient, or None."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class EncoderIdentity:
-    """Which encoder made the vectors."""
+    """Which encoder made the vectors, and what learns from them what the pictures are like.
+
+    Attributes
+    ----------
+    fit_gate
+        Without it only the similarity limits refuse.
+
+    """
 
     name: str
     sha256: str
     dimension: int
+    fit_gate: GateFitter | None = None
 
 
 class GenerationWriter(Protocol):
@@ -85,7 +111,14 @@ def build_generation(
 
     """
     table = generation_table(cases, features=features, dimension=encoder.dimension)
-    limits = image_limits(table, image_dimension=encoder.dimension)
+    gate = _gate(table, encoder)
+    if gate is not None:
+        table = replace(table, gate_means=gate.means, gate_precision=gate.precision)
+    limits = image_limits(
+        table,
+        image_dimension=encoder.dimension,
+        refused_share=REFUSED_SHARE if gate is None else SHARE_BESIDE_GATE,
+    )
     passport = IndexPassport(
         generation_id=_content_id(table),
         library_name=library_name,
@@ -102,6 +135,7 @@ def build_generation(
         built_at=built_at.isoformat(timespec="seconds"),
         canaries=_canaries(table, encoder.dimension),
         group_limits=limits.groups,
+        gate_classes=() if gate is None else gate.classes,
         format_version=PASSPORT_FORMAT,
     )
     return writer.write(table, passport)
@@ -169,6 +203,27 @@ def _finding_pairs(cases: list[LibraryCase], keys: list[str]) -> IntArray:
     number = {key: i for i, key in enumerate(keys)}
     pairs = {(i, number[f.coding.key]) for i, case in enumerate(cases) for f in case.findings}
     return np.array(sorted(pairs), dtype=np.int64).reshape(-1, 2)
+
+
+def _gate(table: GenerationTable, encoder: EncoderIdentity) -> PictureGate | None:
+    """Return the gate of a seeded sample of the pictures."""
+    if encoder.fit_gate is None:
+        return None
+    n = table.row_case.size
+    rows = np.sort(np.random.default_rng(0).choice(n, size=min(n, GATE_SAMPLE), replace=False))
+    cases = table.row_case[rows]
+    groups = [
+        PictureGroup(picture_kind(modality), body_part, "", age_kind(age), collection)
+        for modality, body_part, age, collection in zip(
+            table.case_modality[cases].tolist(),
+            table.case_body_part[cases].tolist(),
+            table.case_age_group[cases].tolist(),
+            table.case_collection[cases].tolist(),
+            strict=True,
+        )
+    ]
+    vectors = table.vectors[rows, : encoder.dimension]
+    return encoder.fit_gate(vectors, groups, table.case_patient[cases])
 
 
 def _canaries(table: GenerationTable, image_dimension: int) -> tuple[tuple[int, int], ...]:

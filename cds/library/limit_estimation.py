@@ -21,6 +21,7 @@ from cds.domain.similarity_limits import (
 )
 
 REFUSED_SHARE = 0.05  # of the library's own cases, by definition of the limit
+SHARE_BESIDE_GATE = 0.025  # where the gate refuses as many: together at most 5 %
 GROUP_SAMPLE = 500  # rows of a group that its limit is estimated from; seeded
 RECORD_SAMPLE = 2_000  # likewise of the record's limit
 NOTHING_KNOWN = 1.0  # no case has another patient's beside it: only a copy would do
@@ -37,12 +38,10 @@ class _Sampled:
     def n_patients(self) -> int:
         return int(np.unique(self.patients).size)
 
-    @property
-    def limit(self) -> float:
-        return _limit(self.best)
 
-
-def image_limits(table: GenerationTable, *, image_dimension: int) -> SimilarityLimits:
+def image_limits(
+    table: GenerationTable, *, image_dimension: int, refused_share: float = REFUSED_SHARE
+) -> SimilarityLimits:
     """Return the limit of each group of the library's pictures.
 
     A group is one kind of picture, body part, view, age group and collection. Each sampled row is
@@ -56,6 +55,8 @@ def image_limits(table: GenerationTable, *, image_dimension: int) -> SimilarityL
         The library.
     image_dimension
         Length of the image block.
+    refused_share
+        Of the library's own cases.
 
     """
     image = table.vectors[:, :image_dimension]
@@ -67,9 +68,10 @@ def image_limits(table: GenerationTable, *, image_dimension: int) -> SimilarityL
         for one in (group, *group.wider()):
             around[one].append(own)
     known = {group: _joined(parts) for group, parts in around.items()}
-    large = {g: one.limit for g, one in known.items() if one.n_patients >= MIN_PATIENTS}
+    limit = {group: _limit(one.best, refused_share) for group, one in known.items()}
+    large = {g: limit[g] for g, one in known.items() if one.n_patients >= MIN_PATIENTS}
     # In a library that is small throughout, each kind as a whole.
-    strict = large or {g: one.limit for g, one in known.items() if g == PictureGroup(g.kind)}
+    strict = large or {g: limit[g] for g in known if g == PictureGroup(g.kind)}
     strictest = max(strict.values(), default=NOTHING_KNOWN)
     return SimilarityLimits(
         tuple(_group_limit(group, own, large, strictest) for group, own in sampled.items()),
@@ -90,7 +92,7 @@ def record_limit(table: GenerationTable, *, image_dimension: int) -> float:
         others = (patient != patient[row]) & (group == group[row])
         if others.any():
             best.append(float((record @ record[row])[others].max()))
-    return _limit(np.array(best, dtype=np.float32))
+    return _limit(np.array(best, dtype=np.float32), REFUSED_SHARE)
 
 
 def _group_limit(
@@ -155,5 +157,5 @@ def _joined(parts: Sequence[_Sampled]) -> _Sampled:
     )
 
 
-def _limit(best: Float32Array) -> float:
-    return float(np.quantile(best, REFUSED_SHARE)) if best.size else NOTHING_KNOWN
+def _limit(best: Float32Array, refused_share: float) -> float:
+    return float(np.quantile(best, refused_share)) if best.size else NOTHING_KNOWN

@@ -14,14 +14,17 @@ from cds.domain.case import AgeGroup, CasePicture, LibraryCase, ViewGroup
 from cds.domain.coding import Coding
 from cds.domain.errors import CdsError, Reason
 from cds.domain.facts import Finding, Measurement, PatientFacts
+from cds.domain.insight import is_comparable
 from cds.domain.query import BlockWeights, Eligibility, FusedQuery
 from cds.library.index_building import EmbeddedCase, EncoderIdentity, build_generation
+from models.out_of_distribution import fit_gate
 from models.patient_features import CataloguePatientFeatures
 
 NOW = datetime(2026, 3, 29, 1, 30, tzinfo=UTC)
 FEATURES = CataloguePatientFeatures()
 DIMENSION = 16
 ENCODER = EncoderIdentity("toy", "e" * 64, DIMENSION)
+GATED = replace(ENCODER, fit_gate=fit_gate)
 
 
 def a_vector(seed: int) -> np.ndarray:
@@ -53,11 +56,11 @@ CASES = [an_embedded_case(i) for i in range(60)]
 ELIGIBLE = Eligibility(known_before=NOW)
 
 
-def built(folder, cases=CASES):
+def built(folder, cases=CASES, encoder=ENCODER):
     build_generation(
         cases,
         features=FEATURES,
-        encoder=ENCODER,
+        encoder=encoder,
         library_name="toy library",
         built_at=NOW,
         writer=GenerationFolder(folder),
@@ -264,6 +267,30 @@ def test_limit_and_similarity_are_those_of_one_collection(tmp_path):
     ranking = library.rank(FusedQuery(BlockWeights(0.6), image=a_vector(1003)), FILMS, cutoff=5)
     assert ranking.similarity_limit == limits["elsewhere"] < limits["site"]
     assert ranking.best_similarity == pytest.approx(1.0, abs=1e-5)
+
+
+def test_gate_of_a_generation_is_kept_and_refuses_what_is_unlike(tmp_path):
+    cases = [placed(i, near(0, i, scatter=0.3)) for i in range(80)]
+    built(tmp_path, cases, GATED)
+    passport = GenerationFolder(tmp_path).open_current().passport
+    assert [one.n_patients for one in passport.gate_classes] == [80]
+    library = built(tmp_path, cases, GATED)
+    strange = FusedQuery(BlockWeights(0.6), image=near(0, 5005, scatter=1.5))
+    own = FusedQuery(BlockWeights(0.6), image=near(0, 5000, scatter=0.3))
+    assert library.rank(strange, FILMS, cutoff=5).picture.is_beyond
+    assert not library.rank(own, FILMS, cutoff=5).picture.is_beyond
+
+
+def test_gate_and_limit_together_refuse_at_most_one_in_twenty(tmp_path):
+    cases = [placed(i, near(0, i, scatter=0.5)) for i in range(400)]
+    library = built(tmp_path, cases, GATED)
+    refused = 0
+    for number in range(400):
+        query = FusedQuery(BlockWeights(0.6), image=cases[number].vectors[0][1])
+        asked = replace(FILMS, excluded_patient_keys=frozenset({f"p{number}"}))
+        ranking = library.rank(query, asked, cutoff=1)
+        refused += not is_comparable(ranking)
+    assert 0 < refused <= 20
 
 
 def test_query_whose_group_has_no_case_is_not_comparable(tmp_path):

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from datetime import UTC, datetime
+from typing import Any
 
 import numpy as np
 import pytest
@@ -26,7 +27,9 @@ ASKED = Eligibility(
 )
 
 
-def cases(n: int, *, scatter: float, collection: str = "site", **changes) -> list[EmbeddedCase]:
+def cases(
+    n: int, *, scatter: float, collection: str = "site", **changes: Any
+) -> list[EmbeddedCase]:
     """`n` patients whose pictures scatter around one direction."""
     rng = np.random.default_rng(7)
     middle = np.eye(DIMENSION)[0]
@@ -34,7 +37,7 @@ def cases(n: int, *, scatter: float, collection: str = "site", **changes) -> lis
     for number in range(n):
         vector = middle + scatter * rng.normal(size=DIMENSION) / np.sqrt(DIMENSION)
         name = f"{collection}-{number}-{'-'.join(map(str, changes.values()))}"
-        values = {
+        values: dict[str, Any] = {
             "case_id": name,
             "collection": collection,
             "patient_key": f"patient {name}",
@@ -96,7 +99,12 @@ def test_limit_of_one_group_refuses_one_in_twenty_of_its_cases():
     ],
 )
 def test_query_that_leaves_something_unsaid_is_held_to_the_strictest_group(unsaid):
-    loose = {"view_group": ViewGroup.AP, "body_part": "HAND", "modality": "MR", "age_years": 5}
+    loose: dict[str, Any] = {
+        "view_group": ViewGroup.AP,
+        "body_part": "HAND",
+        "modality": "MR",
+        "age_years": 5,
+    }
     made = cases(80, scatter=TIGHT) + cases(80, scatter=LOOSE, **loose)
     limits = limits_of(made)
     assert limits.toward("site", replace(ASKED, **unsaid)) == limits.toward("site", ASKED) > 0.8
