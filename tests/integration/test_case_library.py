@@ -231,7 +231,7 @@ def test_limit_refuses_about_one_in_twenty_of_the_librarys_own_cases(tmp_path):
 def near(direction: int, number: int, *, scatter: float) -> np.ndarray:
     """A unit vector around an axis of the space."""
     vector = np.eye(DIMENSION)[direction] + scatter * a_vector(number)
-    return (vector / np.linalg.norm(vector)).astype(np.float32)
+    return np.asarray(vector / np.linalg.norm(vector), dtype=np.float32)
 
 
 def placed(number: int, vector: np.ndarray, **changes) -> EmbeddedCase:
