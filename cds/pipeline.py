@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from cds.domain.answer import Setting, compared_report, eligibility_of
@@ -14,12 +15,13 @@ from cds.ports import CaseLibrary, IdentityKeys, ImageEmbedder, PatientFeatures
 
 @dataclass(frozen=True, slots=True)
 class Tools:
-    """The ports that a comparison needs."""
+    """The ports that a comparison needs, and what is refused before one."""
 
     embedder: ImageEmbedder
     features: PatientFeatures
     library: CaseLibrary
     keys: IdentityKeys
+    check_fit: Callable[[CaseQuery, FilmFacts], None] = check_fit
 
 
 def compare(query: CaseQuery, film: FilmFacts, setting: Setting, tools: Tools) -> CaseReport:
@@ -34,7 +36,7 @@ def compare(query: CaseQuery, film: FilmFacts, setting: Setting, tools: Tools) -
         MODEL_UNAVAILABLE or INDEX_UNAVAILABLE from the ports.
 
     """
-    check_fit(query, film)
+    tools.check_fit(query, film)
     vectors = [e.vector for e in tools.embedder.embed(compared_frames(query))]
     record = tools.features.vector(film.facts)
     fused = FusedQuery(

@@ -8,6 +8,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from cds.adapters.comparability import ComparedRows, closest_to_its_limit
 from cds.adapters.eligible_composition import EligibleCases, cases_of, composition
 from cds.adapters.exact_index import best_positions
 from cds.adapters.generations import GenerationFolder, OpenGeneration
@@ -113,7 +114,7 @@ class IndexedCaseLibrary:
             if error.reason is Reason.INDEX_UNAVAILABLE:
                 self._on_trouble()
             raise
-        if view.n_waiting:
+        if view.n_waiting or view.passport.is_outdated:
             self._on_trouble()
         return view
 
@@ -134,7 +135,8 @@ class IndexedCaseLibrary:
         several slices each is searched for, and a case counts with the most similar pair of a
         slice and one of its pictures (the generation's site adapter, if it has one, is applied to
         the query's vectors here); the key slice alone is held against the limit, which was set
-        on single pictures.
+        on single pictures. Each collection's best case is held against the collection's own limit;
+        the one that exceeds it by most decides.
         """
         view = self.view()
         passport = view.passport
@@ -143,20 +145,21 @@ class IndexedCaseLibrary:
             _Found(part, self._copies(part, eligibility), query, eligibility, cutoff)
             for part in view.parts
         ]
-        best = [one.best_similarity for one in found if one.best_similarity is not None]
+        reached = closest_to_its_limit([one.compared() for one in found], passport, eligibility)
         return Ranking(
             hits=self._hits(found, cutoff),
             eligible=composition(
                 [EligibleCases(one.part, one.eligible_cases()) for one in found],
             ),
-            best_similarity=max(best) if best else None,
-            similarity_limit=passport.image_limit
-            if query.image is not None
-            else passport.record_limit,
+            best_similarity=reached.similarity,
+            similarity_limit=reached.limit,
             generation_id=passport.generation_id,
             library_name=passport.library_name,
             n_library_patients=passport.n_patients,
             already_in_library=any(one.has_copies for one in found),
+            picture=None
+            if query.image is None
+            else view.parts[0].generation.gate.nearest(query.image, eligibility),
         )
 
     def _copies(self, part: Part, eligibility: Eligibility) -> BoolArray:
@@ -241,12 +244,11 @@ class _Found:
         self.patients = part.patient[cases]
         self.order = part.order[cases]
 
-    @property
-    def best_similarity(self) -> float | None:
-        """Return the largest similarity of the block that decides whether anything is said."""
-        similarities = self.similarities
-        gate = similarities.record if similarities.image is None else similarities.key_image
-        return float(gate.max()) if gate is not None and gate.size else None
+    def compared(self) -> ComparedRows:
+        """Return the similarities of the block that decides whether anything is said."""
+        table = self.part.generation.table
+        collections = table.case_collection[table.row_case[self.positions]]
+        return ComparedRows(self.similarities.key_image, self.similarities.record, collections)
 
     def eligible_cases(self) -> IntArray:
         """Return the positions of the cases that may answer."""

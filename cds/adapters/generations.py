@@ -19,7 +19,9 @@ from cds.adapters.graph_building import build_graph
 from cds.adapters.usearch_index import UsearchIndex
 from cds.domain.errors import CdsError, Reason
 from cds.domain.generation import Float32Array, GenerationTable, IndexPassport
+from cds.domain.picture_gate import GateClass, PictureGate
 from cds.domain.projection import Projection, adapter_sha256
+from cds.domain.similarity_limits import GroupLimit, PictureGroup
 from cds.ports import VectorIndex
 
 VECTORS, COLUMNS, PASSPORT, GRAPH, MANIFEST = (
@@ -33,6 +35,7 @@ ADAPTER = "adapter.npz"  # only in generations that have a site adapter
 CURRENT = "current"
 INDEX_FOLDER = "index"  # in the state folder
 ANOTHER_ADAPTER = "another-adapter"
+LATER_COLUMNS = frozenset({"gate_means", "gate_precision"})  # not in generations of format 1
 KEPT_GENERATIONS = 2  # the current one, and the one before for readers that still have it open
 OPEN_ATTEMPTS = 3  # a generation may be switched, and the old one removed, while it is being opened
 # NumPy reports a short write without a number.
@@ -48,6 +51,12 @@ class OpenGeneration:
     passport: IndexPassport
     index: VectorIndex
     adapter: Projection | None = None
+
+    @property
+    def gate(self) -> PictureGate:
+        """Return what tells whether a picture is like the library's at all."""
+        table = self.table
+        return PictureGate(self.passport.gate_classes, table.gate_means, table.gate_precision)
 
 
 class GenerationFolder:
@@ -263,7 +272,8 @@ def _verify(folder: Path) -> None:
 def _read_table(folder: Path, vectors: Float32Array) -> GenerationTable:
     with np.load(folder / COLUMNS, allow_pickle=False) as columns:
         held = {name: columns[name] for name in columns.files}
-    if held.keys() | {"vectors"} != {column.name for column in fields(GenerationTable)}:
+    known = {column.name for column in fields(GenerationTable)}
+    if not known - LATER_COLUMNS <= held.keys() | {"vectors"} <= known:
         raise CdsError(
             Reason.INDEX_UNAVAILABLE,
             "The index was built by another version; rebuild it with `precedent library index`.",
@@ -274,6 +284,11 @@ def _read_table(folder: Path, vectors: Float32Array) -> GenerationTable:
 def _read_passport(folder: Path) -> IndexPassport:
     entries: dict[str, Any] = json.loads((folder / PASSPORT).read_text("utf-8"))
     entries["canaries"] = tuple((int(a), int(b)) for a, b in entries["canaries"])
+    entries["group_limits"] = tuple(map(_group_limit, entries.get("group_limits", ())))
+    entries["gate_classes"] = tuple(
+        GateClass(PictureGroup(**one["group"]), float(one["limit"]), int(one["n_patients"]))
+        for one in entries.get("gate_classes", ())
+    )
     return IndexPassport(**entries)
 
 
@@ -300,6 +315,16 @@ def _read_adapter(folder: Path, passport: IndexPassport) -> Projection | None:
             trouble=ANOTHER_ADAPTER,
         )
     return adapter
+
+
+def _group_limit(entry: dict[str, Any]) -> GroupLimit:
+    basis = entry["estimated_on"]
+    return GroupLimit(
+        PictureGroup(**entry["group"]),
+        float(entry["limit"]),
+        int(entry["n_patients"]),
+        None if basis is None else PictureGroup(**basis),
+    )
 
 
 def _check_canaries(table: GenerationTable, passport: IndexPassport) -> None:

@@ -28,6 +28,7 @@ from cds.domain.study import StudyRef
 
 _NAMESPACE = uuid.UUID("6f1c1c5e-1f0b-5c57-9b0e-0d6c6a9f8f11")
 NOTHING_SIMILAR = "no past case is similar enough"
+UNLIKE = "the picture is unlike the library's pictures"
 ONLY_SLICES = "only a few slices were compared"
 
 
@@ -162,16 +163,14 @@ def compared_report(
             query,
             film,
             setting,
-            not_assessed_because=_because(query) if comparable else NOTHING_SIMILAR,
+            not_assessed_because=_because(query) if comparable else _why_not(ranking),
         ),
         state=AnswerState.COMPARED if comparable else AnswerState.NOTHING_COMPARABLE,
         n_library_patients=ranking.n_library_patients,
         n_eligible=ranking.eligible.n_patients,
         best_similarity=ranking.best_similarity,
         similarity_limit=ranking.similarity_limit,
-        abstention=None
-        if comparable
-        else wording.abstention_sentence(ranking.best_similarity, ranking.similarity_limit),
+        abstention=None if comparable else _abstention(ranking),
         composition_guard=guard,
         neighbors=tuple(
             _neighbor(rank, hit, shared.get(hit.case.case_id, ()), counter)
@@ -238,6 +237,18 @@ def _unanswered(
         inputs_missing=film.missing,
         set_aside=query.context.set_aside if query.context else (),
     )
+
+
+def _why_not(ranking: Ranking) -> str:
+    return UNLIKE if insight.is_unlike(ranking) else NOTHING_SIMILAR
+
+
+def _abstention(ranking: Ranking) -> str:
+    """Return why nothing is compared: the picture itself first, then that no case is similar."""
+    picture = ranking.picture
+    if picture is not None and picture.is_beyond:
+        return wording.unlike_sentence(picture.distance, picture.limit)
+    return wording.abstention_sentence(ranking.best_similarity, ranking.similarity_limit)
 
 
 def _neighbor(

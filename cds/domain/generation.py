@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
-from cds.domain.case import AgeGroup, ViewGroup
+from cds.domain.case import AgeGroup
 from cds.domain.perceptual_hash import hash_words
 from cds.domain.picture_copy import CANDIDATE_BITS, N_CANDIDATES
+from cds.domain.picture_gate import GateClass
 from cds.domain.query import Eligibility
+from cds.domain.similarity_limits import (
+    RADIOGRAPHS,
+    GroupLimit,
+    SimilarityLimits,
+    comparable_views,
+)
 
 Float32Array = NDArray[np.float32]
 IntArray = NDArray[np.int64]
@@ -18,7 +25,7 @@ BoolArray = NDArray[np.bool_]
 TextArray = NDArray[np.str_]
 
 NEAR_DUPLICATE_BITS = 30  # of 256; measured in docs/library.md
-RADIOGRAPHS = frozenset({"CR", "DX", "DR", "XR", "RF", "RG"})
+PASSPORT_FORMAT = 2  # 2: an image limit per group of pictures, and a gate
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,13 +35,22 @@ class IndexPassport:
     Attributes
     ----------
     generation_id
-        First 16 hex digits of the SHA-256 over the encoder's hash and every column.
+        First 16 hex digits of the SHA-256 over the encoder's hash, every column, and the passport's
+        format.
     encoder_hash, feature_version
         What the vectors were made with; a mismatch is refused.
     image_dimension, record_dimension
         Lengths of the two blocks of each row.
     image_limit, record_limit
-        5 % quantile of the best similarity of each case to another patient's comparable case.
+        5 % quantile of the best similarity of each case to another patient's comparable case; of
+        the picture the strictest of the groups', which holds where no group fits.
+    group_limits
+        The image limit of each group of pictures; empty in passports of format 1, where
+        `image_limit` is that of the whole library.
+    gate_classes
+        What the rows of `GenerationTable.gate_means` are centres of.
+    format_version
+        A generation of an older format answers until it is built anew.
     expansion_search, recall_at_10
         Of the approximate graph; both None where a library is small enough for exact search. A
         recall without an expansion is that of a graph which missed the target and was refused:
@@ -64,6 +80,19 @@ class IndexPassport:
     recall_at_10: float | None = None
     canaries: tuple[tuple[int, int], ...] = ()
     adapter_sha256: str | None = None
+    group_limits: tuple[GroupLimit, ...] = ()
+    gate_classes: tuple[GateClass, ...] = ()
+    format_version: int = 1
+
+    @property
+    def image_limits(self) -> SimilarityLimits:
+        """Return what the best case of each group must reach."""
+        return SimilarityLimits(self.group_limits, self.image_limit)
+
+    @property
+    def is_outdated(self) -> bool:
+        """Tell whether the generation should be built anew, though it may answer."""
+        return self.format_version < PASSPORT_FORMAT
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -95,6 +124,8 @@ class GenerationTable:
         Shape ``(f,)`` each: pairs of case and number in `finding_key`.
     finding_key, finding_display
         Shape ``(v,)``, text.
+    gate_means, gate_precision
+        See `PictureGate`; empty where the library is too small for one.
 
     """
 
@@ -120,13 +151,15 @@ class GenerationTable:
     finding_number: IntArray
     finding_key: TextArray
     finding_display: TextArray
+    gate_means: Float32Array = field(default_factory=lambda: np.zeros((0, 0), dtype=np.float32))
+    gate_precision: Float32Array = field(default_factory=lambda: np.zeros((0, 0), dtype=np.float32))
 
     def eligible_rows(self, eligibility: Eligibility) -> BoolArray:
         """Return which rows may answer, shape ``(n,)``, before near-duplicates are excluded."""
         cases = self._eligible_cases(eligibility)
         rows: BoolArray = cases[self.row_case]
         if eligibility.view_group is not None:
-            rows = rows & np.isin(self.row_view, _comparable_views(eligibility.view_group))
+            rows = rows & np.isin(self.row_view, comparable_views(eligibility.view_group))
         return rows
 
     def near_duplicates(self, perceptual_hashes: tuple[int, ...]) -> BoolArray:
@@ -197,11 +230,3 @@ def comparable_modalities(modality: str | None) -> frozenset[str]:
     if not modality:
         return frozenset()
     return RADIOGRAPHS if modality in RADIOGRAPHS else frozenset({modality})
-
-
-def _comparable_views(view: ViewGroup) -> list[str]:
-    if view is ViewGroup.FRONTAL:
-        return [ViewGroup.PA.value, ViewGroup.AP.value, ViewGroup.FRONTAL.value]
-    if view in {ViewGroup.PA, ViewGroup.AP}:
-        return [view.value, ViewGroup.FRONTAL.value]
-    return [view.value]

@@ -22,10 +22,20 @@ IS_EVENT = 0.5
 
 
 def is_comparable(ranking: Ranking) -> bool:
-    """Tell whether the best eligible case is similar enough to say anything."""
+    """Tell whether the best eligible case is similar enough to say anything, and the picture is."""
+    return has_similar_case(ranking) and not is_unlike(ranking)
+
+
+def has_similar_case(ranking: Ranking) -> bool:
+    """Tell whether the best eligible case reaches the limit."""
     return (
         ranking.best_similarity is not None and ranking.best_similarity >= ranking.similarity_limit
     )
+
+
+def is_unlike(ranking: Ranking) -> bool:
+    """Tell whether the picture is unlike the library's pictures of its kind."""
+    return ranking.picture is not None and ranking.picture.is_beyond
 
 
 def n_most_similar(n_eligible: int, cutoff: int) -> int:

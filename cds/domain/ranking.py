@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from cds.domain.case import LibraryCase
+from cds.domain.picture_gate import GateDistance
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +72,8 @@ class Ranking:
         Of the gate block; `best_similarity` is None where no case was eligible.
     already_in_library
         Whether a near-duplicate of the query's picture was excluded.
+    picture
+        How unlike the library's pictures the query's is; None without picture or gate.
 
     """
 
@@ -82,3 +85,4 @@ class Ranking:
     library_name: str
     n_library_patients: int
     already_in_library: bool = False
+    picture: GateDistance | None = None

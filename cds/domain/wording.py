@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from cds.domain.report import Interval
 
-WORDING_VERSION = "2"
+WORDING_VERSION = "3"
 SUMMARY_LIMIT = 140  # CDS Hooks 2.0.1: strictly fewer
 FEW = 5  # SAFETY R-HIP-4: counts of 1 to 4 read "fewer than 5" outside a treatment relationship
 MIN_PATIENTS = 10  # CLINICAL 1.6: below 10 no proportion is printed
@@ -336,6 +336,23 @@ def abstention_sentence(best_similarity: float | None, similarity_limit: float) 
         f"No past case is similar enough: {best}, limit {similarity_limit:.2f} "
         "(set so that 5 % of this library's own cases are refused). Nothing is said about findings. "
         f"{READ_IN_ORDER}"
+    )
+
+
+def unlike_sentence(distance: float, limit: float) -> str:
+    """Return what is said when a picture is unlike the library's pictures of its kind.
+
+    Examples
+    --------
+    >>> print(unlike_sentence(31.24, 24.7))
+    Could not compare: this picture is unlike the library's pictures of its kind (distance 31.2, limit 24.7). It may show another part of the body, another kind of picture, or be damaged, inverted or turned. Nothing is said about findings. Read in normal order.
+
+    """
+    return (
+        "Could not compare: this picture is unlike the library's pictures of its kind "
+        f"(distance {distance:.1f}, limit {limit:.1f}). It may show another part of the body, "
+        "another kind of picture, or be damaged, inverted or turned. "
+        f"Nothing is said about findings. {READ_IN_ORDER}"
     )
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from cds.adapters.encoder_generations import EncoderGenerations
 from cds.adapters.storage import Storage
 from cds.analysis import AnalysisDefaults, AnalysisPorts, Analyst
+from cds.domain.fitness import check_fit_and_noise
 from cds.domain.query import BlockWeights
 from cds.engine.encoders import EncoderParts
 from cds.engine.index_upkeep import library_with_upkeep
@@ -48,7 +49,7 @@ class PartsOverPorts:
         )
         analyst = Analyst(
             ports=self.ports,
-            tools=Tools(embedder, features, library, self.storage.keys),
+            tools=Tools(embedder, features, library, self.storage.keys, check_fit_and_noise),
             passport=lambda: library.view().passport,
             defaults=analysis_defaults(self.settings),
         )

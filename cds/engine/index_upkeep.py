@@ -30,6 +30,7 @@ from cds.library.index_building import (
 )
 from cds.library.picture_preparation import kept_thumbnail
 from cds.ports import Clock, PatientFeatures
+from models.out_of_distribution import fit_gate
 
 log = logging.getLogger(__name__)
 
@@ -186,10 +187,11 @@ class IndexUpkeep:
                 raise
             return None
         is_complete = len(view.parts) == 1 and view.parts[0].hidden is None and not view.n_waiting
+        is_complete = is_complete and not view.passport.is_outdated
         return view.passport if is_complete else None
 
     def repair_if_due(self) -> bool:
-        """Rebuild an index that is missing, damaged or full of changes; tell whether it was built.
+        """Rebuild an index that is missing, damaged, outdated or full of changes; tell if it was.
 
         Another process that is at work already is left to it. A library without embedded cases has
         nothing to build from: that is no failure. An index of another encoder is left alone: how
@@ -238,11 +240,12 @@ class IndexUpkeep:
 
     def _is_due(self) -> bool:
         try:
-            return self._library.view().n_waiting > 0
+            view = self._library.view()
         except CdsError as error:
             if error.reason is not Reason.INDEX_UNAVAILABLE:
                 raise
             return error.facts.get("trouble") != ANOTHER_ENCODER
+        return view.n_waiting > 0 or view.passport.is_outdated
 
     def _adapter_in_use(self) -> AdapterNote | None:
         """Return the adapter that a rebuild keeps; that of another encoder cannot be kept."""
@@ -325,7 +328,7 @@ def library_with_upkeep(
         generations=generations,
         lock=WriterLock(generations.folder, storage.engine),
         features=features,
-        encoder=encoder,
+        encoder=replace(encoder, fit_gate=fit_gate),
         library_name=library_name,
         clock=clock,
     )

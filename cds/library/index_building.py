@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
-from dataclasses import dataclass, fields
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, fields, replace
 from datetime import datetime
 from typing import Protocol
 
@@ -12,14 +12,27 @@ import numpy as np
 
 from cds.domain.case import CasePicture, LibraryCase
 from cds.domain.errors import CdsError, Reason
-from cds.domain.generation import Float32Array, GenerationTable, IndexPassport, IntArray
+from cds.domain.generation import (
+    PASSPORT_FORMAT,
+    Float32Array,
+    GenerationTable,
+    IndexPassport,
+    IntArray,
+)
 from cds.domain.perceptual_hash import hash_words
 from cds.domain.picture_copy import CROPPED_SHARES
+from cds.domain.picture_gate import PictureGate
+from cds.domain.similarity_limits import PictureGroup, age_kind, picture_kind
+from cds.library.limit_estimation import (
+    REFUSED_SHARE,
+    SHARE_BESIDE_GATE,
+    image_limits,
+    record_limit,
+)
 from cds.ports import PatientFeatures
 
-REFUSED_SHARE = 0.05  # of the library's own cases, by definition of the limit
-LIMIT_SAMPLE = 2_000  # cases that the limit is estimated from; seeded, so that a rebuild agrees
 N_CANARIES = 8
+GATE_SAMPLE = 4_000  # pictures that the gate is learnt from; seeded, so that a rebuild agrees
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -30,13 +43,31 @@ class EmbeddedCase:
     vectors: tuple[tuple[CasePicture, Float32Array], ...]
 
 
+class GateFitter(Protocol):
+    """Learns what the library's pictures are like; `models.out_of_distribution.fit_gate`."""
+
+    def __call__(
+        self, vectors: Float32Array, groups: Sequence[PictureGroup], patients: IntArray
+    ) -> PictureGate | None:
+        """Return the gate of vectors ``(n, d)`` with each row's group and patient, or None."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class EncoderIdentity:
-    """Which encoder made the vectors."""
+    """Which encoder made the vectors, and what learns from them what the pictures are like.
+
+    Attributes
+    ----------
+    fit_gate
+        Without it only the similarity limits refuse.
+
+    """
 
     name: str
     sha256: str
     dimension: int
+    fit_gate: GateFitter | None = None
 
 
 class GenerationWriter(Protocol):
@@ -80,7 +111,14 @@ def build_generation(
 
     """
     table = generation_table(cases, features=features, dimension=encoder.dimension)
-    image_limit, record_limit = similarity_limits(table, image_dimension=encoder.dimension)
+    gate = _gate(table, encoder)
+    if gate is not None:
+        table = replace(table, gate_means=gate.means, gate_precision=gate.precision)
+    limits = image_limits(
+        table,
+        image_dimension=encoder.dimension,
+        refused_share=REFUSED_SHARE if gate is None else SHARE_BESIDE_GATE,
+    )
     passport = IndexPassport(
         generation_id=_content_id(table, encoder.sha256),
         library_name=library_name,
@@ -92,10 +130,13 @@ def build_generation(
         n_rows=table.row_case.size,
         n_cases=table.case_id.size,
         n_patients=table.patient_key.size,
-        image_limit=image_limit,
-        record_limit=record_limit,
+        image_limit=limits.strictest,
+        record_limit=record_limit(table, image_dimension=encoder.dimension),
         built_at=built_at.isoformat(timespec="seconds"),
         canaries=_canaries(table, encoder.dimension),
+        group_limits=limits.groups,
+        gate_classes=() if gate is None else gate.classes,
+        format_version=PASSPORT_FORMAT,
     )
     return writer.write(table, passport)
 
@@ -164,32 +205,25 @@ def _finding_pairs(cases: list[LibraryCase], keys: list[str]) -> IntArray:
     return np.array(sorted(pairs), dtype=np.int64).reshape(-1, 2)
 
 
-def similarity_limits(table: GenerationTable, *, image_dimension: int) -> tuple[float, float]:
-    """Return the image and the record limit: 5 % of the library's own cases fall below each.
-
-    Each sampled row is compared with the rows of other patients in its own view and age group.
-    """
-    rng = np.random.default_rng(0)
+def _gate(table: GenerationTable, encoder: EncoderIdentity) -> PictureGate | None:
+    """Return the gate of a seeded sample of the pictures."""
+    if encoder.fit_gate is None:
+        return None
     n = table.row_case.size
-    sample = np.sort(rng.choice(n, size=min(n, LIMIT_SAMPLE), replace=False))
-    image = table.vectors[:, :image_dimension]
-    record = table.vectors[:, image_dimension:]
-    has_record = np.flatnonzero(np.linalg.norm(record[sample], axis=1) > 0)
-    return (
-        _best_other_quantile(table, image, sample),
-        _best_other_quantile(table, record, sample[has_record]),
-    )
-
-
-def _best_other_quantile(table: GenerationTable, block: Float32Array, sample: IntArray) -> float:
-    patient = table.case_patient[table.row_case]
-    group = np.char.add(table.row_view, table.case_age_group[table.row_case])
-    best = []
-    for row in sample:
-        others = (patient != patient[row]) & (group == group[row])
-        if others.any():
-            best.append(float((block @ block[row])[others].max()))
-    return float(np.quantile(best, REFUSED_SHARE)) if best else 1.0
+    rows = np.sort(np.random.default_rng(0).choice(n, size=min(n, GATE_SAMPLE), replace=False))
+    cases = table.row_case[rows]
+    groups = [
+        PictureGroup(picture_kind(modality), body_part, "", age_kind(age), collection)
+        for modality, body_part, age, collection in zip(
+            table.case_modality[cases].tolist(),
+            table.case_body_part[cases].tolist(),
+            table.case_age_group[cases].tolist(),
+            table.case_collection[cases].tolist(),
+            strict=True,
+        )
+    ]
+    vectors = table.vectors[rows, : encoder.dimension]
+    return encoder.fit_gate(vectors, groups, table.case_patient[cases])
 
 
 def _canaries(table: GenerationTable, image_dimension: int) -> tuple[tuple[int, int], ...]:
@@ -225,7 +259,8 @@ def _known_at_s(case: LibraryCase) -> float:
 
 
 def _content_id(table: GenerationTable, encoder_hash: str) -> str:
-    digest = hashlib.sha256(encoder_hash.encode())
+    """Return an id of content and format: what readers keep open is told apart by it."""
+    digest = hashlib.sha256(f"format {PASSPORT_FORMAT} {encoder_hash} ".encode())
     for column in fields(table):
         values = np.ascontiguousarray(getattr(table, column.name))
         digest.update(f"{column.name} {values.dtype.str} {values.shape}".encode())

@@ -14,14 +14,17 @@ from cds.domain.case import AgeGroup, CasePicture, LibraryCase, ViewGroup
 from cds.domain.coding import Coding
 from cds.domain.errors import CdsError, Reason
 from cds.domain.facts import Finding, Measurement, PatientFacts
+from cds.domain.insight import is_comparable
 from cds.domain.query import BlockWeights, Eligibility, FusedQuery
 from cds.library.index_building import EmbeddedCase, EncoderIdentity, build_generation
+from models.out_of_distribution import fit_gate
 from models.patient_features import CataloguePatientFeatures
 
 NOW = datetime(2026, 3, 29, 1, 30, tzinfo=UTC)
 FEATURES = CataloguePatientFeatures()
 DIMENSION = 16
 ENCODER = EncoderIdentity("toy", "e" * 64, DIMENSION)
+GATED = replace(ENCODER, fit_gate=fit_gate)
 
 
 def a_vector(seed: int) -> np.ndarray:
@@ -53,11 +56,11 @@ CASES = [an_embedded_case(i) for i in range(60)]
 ELIGIBLE = Eligibility(known_before=NOW)
 
 
-def built(folder, cases=CASES):
+def built(folder, cases=CASES, encoder=ENCODER):
     build_generation(
         cases,
         features=FEATURES,
-        encoder=ENCODER,
+        encoder=encoder,
         library_name="toy library",
         built_at=NOW,
         writer=GenerationFolder(folder),
@@ -223,6 +226,78 @@ def test_limit_refuses_about_one_in_twenty_of_the_librarys_own_cases(tmp_path):
     images = np.stack([v for e in cases for _, v in e.vectors])
     products = images @ images.T - 2 * np.eye(400, dtype=np.float32)
     assert np.mean(products.max(axis=1) < passport.image_limit) == pytest.approx(0.05, abs=0.005)
+
+
+def near(direction: int, number: int, *, scatter: float) -> np.ndarray:
+    """A unit vector around an axis of the space."""
+    vector = np.eye(DIMENSION)[direction] + scatter * a_vector(number)
+    return np.asarray(vector / np.linalg.norm(vector), dtype=np.float32)
+
+
+def placed(number: int, vector: np.ndarray, **changes) -> EmbeddedCase:
+    embedded = an_embedded_case(number, **changes)
+    return EmbeddedCase(embedded.case, ((embedded.case.pictures[0], vector),))
+
+
+FILMS = Eligibility(known_before=NOW, modalities=frozenset({"DX"}), view_group=ViewGroup.PA)
+
+
+def test_strange_picture_stays_refused_after_an_import_of_scattered_ones(tmp_path):
+    """One limit for the whole library fell from .85 to .50 by such an import."""
+    alike = [placed(i, near(0, i, scatter=0.3)) for i in range(80)]
+    scattered = [
+        placed(1000 + i, near(1, 1000 + i, scatter=1.5), collection="elsewhere") for i in range(80)
+    ]
+    strange = FusedQuery(BlockWeights(0.6), image=near(0, 5005, scatter=1.5))
+    own = FusedQuery(BlockWeights(0.6), image=near(0, 5000, scatter=0.3))
+    for name, cases in (("before", alike), ("after", alike + scattered)):
+        library = built(tmp_path / name, cases)
+        refused = library.rank(strange, FILMS, cutoff=5)
+        assert refused.best_similarity < refused.similarity_limit, name
+        compared = library.rank(own, FILMS, cutoff=5)
+        assert compared.best_similarity >= compared.similarity_limit > 0.8, name
+
+
+def test_limit_and_similarity_are_those_of_one_collection(tmp_path):
+    """A loose collection's limit does not let the near miss of a tight one pass."""
+    alike = [placed(i, near(0, i, scatter=0.3)) for i in range(80)]
+    scattered = [placed(1000 + i, a_vector(1000 + i), collection="elsewhere") for i in range(80)]
+    library = built(tmp_path, alike + scattered)
+    limits = {one.group.collection: one.limit for one in library.current().passport.group_limits}
+    ranking = library.rank(FusedQuery(BlockWeights(0.6), image=a_vector(1003)), FILMS, cutoff=5)
+    assert ranking.similarity_limit == limits["elsewhere"] < limits["site"]
+    assert ranking.best_similarity == pytest.approx(1.0, abs=1e-5)
+
+
+def test_gate_of_a_generation_is_kept_and_refuses_what_is_unlike(tmp_path):
+    cases = [placed(i, near(0, i, scatter=0.3)) for i in range(80)]
+    built(tmp_path, cases, GATED)
+    passport = GenerationFolder(tmp_path).open_current().passport
+    assert [one.n_patients for one in passport.gate_classes] == [80]
+    library = built(tmp_path, cases, GATED)
+    strange = FusedQuery(BlockWeights(0.6), image=near(0, 5005, scatter=1.5))
+    own = FusedQuery(BlockWeights(0.6), image=near(0, 5000, scatter=0.3))
+    assert library.rank(strange, FILMS, cutoff=5).picture.is_beyond
+    assert not library.rank(own, FILMS, cutoff=5).picture.is_beyond
+
+
+def test_gate_and_limit_together_refuse_at_most_one_in_twenty(tmp_path):
+    cases = [placed(i, near(0, i, scatter=0.5)) for i in range(400)]
+    library = built(tmp_path, cases, GATED)
+    refused = 0
+    for number in range(400):
+        query = FusedQuery(BlockWeights(0.6), image=cases[number].vectors[0][1])
+        asked = replace(FILMS, excluded_patient_keys=frozenset({f"p{number}"}))
+        ranking = library.rank(query, asked, cutoff=1)
+        refused += not is_comparable(ranking)
+    assert 0 < refused <= 20
+
+
+def test_query_whose_group_has_no_case_is_not_comparable(tmp_path):
+    asked = replace(FILMS, view_group=ViewGroup.LATERAL)
+    ranking = built(tmp_path).rank(a_query(7), asked, cutoff=5)
+    assert ranking.best_similarity is None
+    assert ranking.hits == ()
 
 
 def test_files_of_a_generation_are_for_the_owner_only(tmp_path):

@@ -10,6 +10,7 @@ from cds.domain import insight
 from cds.domain.case import LibraryCase
 from cds.domain.coding import Coding
 from cds.domain.facts import Finding, Outcome
+from cds.domain.picture_gate import GateDistance
 from cds.domain.ranking import CompositionOfEligible, Hit, Ranking
 from cds.domain.report import Direction
 
@@ -167,3 +168,15 @@ def test_finding_that_is_a_sign_in_one_case_and_a_diagnosis_in_another_is_called
     pneumonia = next(s for s in statements if s.coding == PNEUMONIA)
     assert pneumonia.n_with == 20
     assert "20 had pneumonia recorded" in pneumonia.sentence
+
+
+@pytest.mark.parametrize(("distance", "is_comparable"), [(19.9, True), (20.0, True), (20.1, False)])
+def test_picture_beyond_the_gate_is_not_comparable_however_similar_a_case(distance, is_comparable):
+    ranking = a_ranking(thirty_one(), picture=GateDistance(distance, 20.0))
+    assert insight.has_similar_case(ranking)
+    assert insight.is_comparable(ranking) is is_comparable
+
+
+def test_picture_within_the_gate_still_needs_a_similar_case():
+    ranking = a_ranking([], best_similarity=0.5, picture=GateDistance(1.0, 20.0))
+    assert not insight.is_comparable(ranking)
