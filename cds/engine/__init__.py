@@ -9,8 +9,6 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from cds.adapters.backend_services import BackendServiceTokens
 from cds.adapters.case_library import IndexedCaseLibrary
 from cds.adapters.dicom_files import frames_from_file, start_decoding_process
@@ -44,7 +42,7 @@ from cds.engine.encoder_parts import PartsOverPorts
 from cds.engine.encoders import Encoders, registry_of
 from cds.engine.index_upkeep import IndexUpkeep
 from cds.engine.index_upkeep import library_with_upkeep as library_with_upkeep
-from cds.engine.picture_views import blob_of, listed_study
+from cds.engine.picture_views import blob_of, listed_study, noise_png
 from cds.engine.similarity_maps import RegionPictures, SimilarityMaps
 from cds.library.index_building import EncoderIdentity as EncoderIdentity
 from cds.library.picture_preparation import kept_thumbnail as kept_thumbnail
@@ -64,7 +62,6 @@ from cds.settings import Settings
 from models.embedder import OnnxImageEmbedder
 from models.patient_features import CataloguePatientFeatures as CataloguePatientFeatures
 
-WARM_UP_SIDE_PX = 512
 DOOR_WAIT_MS = 200  # for another writer of the database; a hook has to answer within 450 ms
 
 
@@ -203,8 +200,7 @@ class Engine:
         Raises
         ------
         CdsError
-            What `FhirReader.read_context` and `Analyst.frames_of` raise; NOT_AUTHORIZED if the
-            user's FHIR answer does not list the study.
+            What `FhirReader.read_context`, `listed_study` and `Analyst.frames_of` raise.
 
         """
         return to_png(self._query_frame(access, study, deadline))[2]
@@ -245,7 +241,7 @@ class Engine:
         Raises
         ------
         CdsError
-            NOT_FOUND if there is no such picture, or it belongs to another EHR.
+            What `blob_of` raises.
 
         """
         case = self.storage.catalogue.case_by_id(case_id)
@@ -294,14 +290,7 @@ class Engine:
         return self.library.view().passport
 
     def build_index(self) -> IndexPassport:
-        """Build a generation from every embedded case and make it current.
-
-        Raises
-        ------
-        CdsError
-            As `IndexUpkeep.build`.
-
-        """
+        """Build a generation and make it current; raises what `IndexUpkeep.build` raises."""
         return self.upkeep.build()
 
     def open_index(self) -> None:
@@ -320,10 +309,8 @@ class Engine:
         self.storage.engine.dispose()  # those of the parent were left to it at the fork
         self.encoders.repair_from_now_on()
         start_decoding_process()
-        noise = np.random.default_rng(0).random((WARM_UP_SIDE_PX, WARM_UP_SIDE_PX))
-        frame = PixelFrame(noise.astype(np.float32), content_sha256="")
         with suppress(CdsError):  # without an index the readiness check says so
-            frames = self.frames_from_file(to_png(frame)[2])
+            frames = self.frames_from_file(noise_png())
             query = CaseQuery("warm-up", "warm-up", self.clock.now(), None, None, frames)
             self.analyst.for_pictures(query)
 
@@ -400,9 +387,7 @@ def engine_from_settings(settings: Settings, *, clock: Clock | None = None) -> E
         sessions=SqlSessionStore(storage.engine, storage.cipher, clock),
         backend_tokens=backend_tokens,
         background=background,
-        similarity_maps=SimilarityMaps(
-            lambda: encoders.serving().embedder, storage.catalogue, storage.blobs
-        ),
+        similarity_maps=SimilarityMaps(encoders.with_adapter, storage.catalogue, storage.blobs),
     )
 
 

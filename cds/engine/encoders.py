@@ -14,6 +14,7 @@ from pathlib import Path
 from cds.adapters.case_library import IndexedCaseLibrary
 from cds.adapters.encoder_generations import EncoderGenerations, ServingPointer
 from cds.analysis import Analyst
+from cds.domain.projection import Projection
 from cds.engine.index_upkeep import IndexUpkeep
 from cds.settings import Settings
 from models.embedder import OnnxImageEmbedder, folder_hash
@@ -79,6 +80,18 @@ class Encoders:
             parts.library.tell_trouble(parts.upkeep.repair_in_background)
         self._serving = (encoder_hash, parts)
         return parts
+
+    def with_adapter(self) -> tuple[OnnxImageEmbedder, Projection | None]:
+        """Return the serving encoder and the site adapter that its index was built behind.
+
+        Raises
+        ------
+        CdsError
+            As `serving`; INDEX_UNAVAILABLE if there is no index.
+
+        """
+        parts = self.serving()
+        return parts.embedder, parts.library.view().parts[0].generation.adapter
 
     def named(self, name: str) -> EncoderParts:
         """Return the parts of an encoder by name (see `EncoderRegistry.named`)."""

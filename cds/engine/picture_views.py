@@ -1,15 +1,21 @@
-"""Which study and which library picture a user may look at."""
+"""Which study and which library picture a user may look at, and a picture of nothing."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from cds.domain.errors import CdsError, Reason
+from cds.domain.pixels import PixelFrame
+from cds.library.picture_preparation import to_png
 
 if TYPE_CHECKING:
     from cds.domain.case import LibraryCase
     from cds.domain.patient import ClinicalContext
     from cds.domain.study import StudyRef
+
+WARM_UP_SIDE_PX = 512
 
 
 def listed_study(context: ClinicalContext, wanted: StudyRef) -> StudyRef:
@@ -41,6 +47,12 @@ def blob_of(case: LibraryCase | None, picture_id: str, *, ehr_id: str) -> str:
     if picture is None:
         raise CdsError(Reason.NOT_FOUND, "There is no such picture.")
     return picture.blob_key
+
+
+def noise_png() -> bytes:
+    """Return a picture of noise, which warms up what decodes, embeds and ranks."""
+    noise = np.random.default_rng(0).random((WARM_UP_SIDE_PX, WARM_UP_SIDE_PX))
+    return to_png(PixelFrame(noise.astype(np.float32), content_sha256=""))[2]
 
 
 def _is_same(listed: StudyRef, wanted: StudyRef) -> bool:

@@ -13,10 +13,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cds.domain.errors import CdsError, Reason
+from cds.domain.projection import Projection
 from cds.library.catalogue import CaseCatalogue
 from cds.library.picture_preparation import from_png, grey_picture, kept_frame
 from cds.ports import BlobStore
 from models.embedder import OnnxImageEmbedder
+from models.huggingface_graph import MapRelation
 from models.preprocessing import Preprocessing
 from models.similarity_map import map_on_picture, pair_contributions, place_vectors
 from models.similarity_picture import regions_png
@@ -44,11 +46,13 @@ class RegionPictures:
 class SimilarityMaps:
     """Embeds both pictures of a pair again and parts their similarity over their places.
 
+    `serving` gives the encoder and the site adapter that an answer is computed with now.
+
     The mean over `N_EXPECTED` library pictures is worked out at the first call after a start or a
     change of the index, and kept in memory only.
     """
 
-    serving: Callable[[], OnnxImageEmbedder]
+    serving: Callable[[], tuple[OnnxImageEmbedder, Projection | None]]
     catalogue: CaseCatalogue
     blobs: BlobStore
     _expected: dict[str, tuple[object, Float64Array | None]] = field(default_factory=dict)
@@ -73,14 +77,14 @@ class SimilarityMaps:
             own; IMAGE_UNREADABLE if a picture cannot be embedded.
 
         """
-        embedder = self.serving()
+        embedder, adapter = self.serving()
         preprocessing = embedder.preprocessing
         if not isinstance(preprocessing, Preprocessing):
             raise CdsError(Reason.MODEL_UNAVAILABLE, NO_MAP)
         case = from_png(case_png)
-        query_places, case_places = _places(embedder, [query, case])
+        query_places, case_places = _places(embedder, adapter, [query, case])
         parts = pair_contributions(
-            query_places, case_places, expected=self._expected_places(embedder, ehr_id)
+            query_places, case_places, expected=self._expected_places(embedder, adapter, ehr_id)
         )
         shown = kept_frame(grey_picture(query)).pixels
         pairs = ((shown, parts.query, query.pixels), (case.pixels, parts.case, case.pixels))
@@ -95,28 +99,39 @@ class SimilarityMaps:
         )
         return RegionPictures(query_png, case_png)
 
-    def _expected_places(self, embedder: OnnxImageEmbedder, ehr_id: str) -> Float64Array | None:
+    def _expected_places(
+        self, embedder: OnnxImageEmbedder, adapter: Projection | None, ehr_id: str
+    ) -> Float64Array | None:
         """Return the library's mean; None, the plain similarity, where it has too few pictures."""
         with self._lock:
-            state = (embedder.encoder_hash, self.catalogue.current_generation())
+            state = (embedder.encoder_hash, adapter, self.catalogue.current_generation())
             known = self._expected.get(ehr_id)
             if known is None or known[0] != state:
-                found = list(islice(self._library_places(embedder, ehr_id), N_EXPECTED))
+                found = list(islice(self._library_places(embedder, adapter, ehr_id), N_EXPECTED))
                 mean = np.mean(found, axis=0) if len(found) == N_EXPECTED else None
                 known = self._expected[ehr_id] = (state, mean)
             return known[1]
 
-    def _library_places(self, embedder: OnnxImageEmbedder, ehr_id: str) -> Iterator[Float64Array]:
+    def _library_places(
+        self, embedder: OnnxImageEmbedder, adapter: Projection | None, ehr_id: str
+    ) -> Iterator[Float64Array]:
         """Yield the places of one picture per case, by case id, which is random."""
         for case in self.catalogue.iter_cases():
             if case.owner_ehr_id in {None, ehr_id} and case.pictures:
                 with suppress(CdsError):  # what cannot be read says nothing about the mean
                     picture = from_png(self.blobs.get(case.pictures[0].blob_key))
-                    yield _places(embedder, [picture])[0]
+                    yield _places(embedder, adapter, [picture])[0]
 
 
-def _places(embedder: OnnxImageEmbedder, frames: list[PixelFrame]) -> list[Float64Array]:
-    found = [embedding.feature_map for embedding in embedder.embed(frames)]
-    if any(one is None for one in found):
+def _places(
+    embedder: OnnxImageEmbedder, adapter: Projection | None, frames: list[PixelFrame]
+) -> list[Float64Array]:
+    maps = [embedding.feature_map for embedding in embedder.embed(frames)]
+    if any(one is None for one in maps) or embedder.map_relation is not MapRelation.EXACT:
         raise CdsError(Reason.MODEL_UNAVAILABLE, NO_MAP)
-    return [place_vectors(one) for one in found if one is not None]
+    found = [np.asarray(one, dtype=np.float64) for one in maps if one is not None]
+    if adapter is None:
+        return [place_vectors(one) for one in found]
+    mean = np.asarray(adapter.mean, dtype=np.float64)[:, None, None]
+    scaled = [one / np.linalg.norm(one.mean(axis=(1, 2))) - mean for one in found]
+    return [place_vectors(one, adapter.matrix.T) for one in scaled]
