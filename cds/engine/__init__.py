@@ -196,16 +196,7 @@ class Engine:
         who: str,
         deadline: Deadline,
     ) -> RegionPictures:
-        """Return a study's picture and a library picture, with what makes the two similar.
-
-        `case_picture` is the id of the case and of the picture; the view is audited.
-
-        Raises
-        ------
-        CdsError
-            What `query_picture_png`, `case_picture_png` and `SimilarityMaps.of_pair` raise.
-
-        """
+        """Return both pictures with what makes them similar (`SimilarityMaps.of_pair`); audited."""
         ehr_id = access.registration.ehr_id
         query = self._query_frame(access, study, deadline)
         case_png = self.case_picture_png(*case_picture, ehr_id=ehr_id, who=who)
