@@ -197,8 +197,7 @@ class Engine:
         deadline: Deadline,
     ) -> RegionPictures:
         """Return both pictures with what makes them similar (`SimilarityMaps.of_pair`); audited."""
-        ehr_id = access.registration.ehr_id
-        query = self._query_frame(access, study, deadline)
+        ehr_id, query = access.registration.ehr_id, self._query_frame(access, study, deadline)
         case_png = self.case_picture_png(*case_picture, ehr_id=ehr_id, who=who)
         return self.similarity_maps.of_pair(query, case_png, ehr_id=ehr_id)
 
