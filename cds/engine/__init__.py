@@ -214,18 +214,8 @@ class Engine:
         who: str,
         deadline: Deadline,
     ) -> RegionPictures:
-        """Return a study's picture and a library picture, with what makes the two similar.
-
-        `case_picture` is the id of the case and of the picture; the view is audited.
-
-        Raises
-        ------
-        CdsError
-            What `query_picture_png`, `case_picture_png` and `SimilarityMaps.of_pair` raise.
-
-        """
-        ehr_id = access.registration.ehr_id
-        query = self._query_frame(access, study, deadline)
+        """Return both pictures with what makes them similar (`SimilarityMaps.of_pair`); audited."""
+        ehr_id, query = access.registration.ehr_id, self._query_frame(access, study, deadline)
         case_png = self.case_picture_png(*case_picture, ehr_id=ehr_id, who=who)
         return self.similarity_maps.of_pair(query, case_png, ehr_id=ehr_id)
 
