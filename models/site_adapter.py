@@ -172,7 +172,7 @@ class _Start:
         """One less than the classes of each collection."""
         n_classes = np.unique(self.training.classes).size
         n_collections = np.unique(self.training.collections).size
-        return min(n_classes - n_collections, _MAX_DISCRIMINANTS, self.reduced.shape[1])
+        return int(min(n_classes - n_collections, _MAX_DISCRIMINANTS, self.reduced.shape[1]))
 
 
 def scatters(vectors: Float64Array, training: LabelledVectors) -> tuple[Float64Array, Float64Array]:
@@ -293,7 +293,8 @@ def _contrastive(
     vectors = start.reduced.astype(np.float32)
     training = start.training
     pools = [np.flatnonzero(training.collections == n) for n in np.unique(training.collections)]
-    first, second = np.zeros_like(matrix), np.zeros_like(matrix)
+    first: NDArray[Any] = np.zeros_like(matrix)
+    second: NDArray[Any] = np.zeros_like(matrix)
     for step in range(1, candidate.n_steps + 1):
         pool = pools[int(generator.integers(len(pools)))]
         rows = generator.choice(pool, min(_BATCH, pool.size), replace=False)

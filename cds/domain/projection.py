@@ -102,8 +102,9 @@ class Projection:
 
         """
         projected = (vector - self.mean) @ self.matrix
-        scaled: Float32Array = projected / np.float32(max(float(np.linalg.norm(projected)), _TINY))
-        return scaled.astype(np.float32)
+        length = np.float32(max(float(np.linalg.norm(projected)), _TINY))
+        scaled: Float32Array = (projected / length).astype(np.float32)
+        return scaled
 
     def rows(self, vectors: Float32Array) -> Float32Array:
         """Return the site's vector of each row, shape ``(n, k)``; each as if it came alone."""

@@ -377,7 +377,7 @@ def engine_from_settings(settings: Settings, *, clock: Clock | None = None) -> E
         sessions=SqlSessionStore(storage.engine, storage.cipher, clock),
         backend_tokens=backend_tokens,
         background=background,
-        similarity_maps=SimilarityMaps(encoders.with_adapter, storage.catalogue, storage.blobs),
+        similarity_maps=SimilarityMaps(encoders.with_generation, storage.catalogue, storage.blobs),
     )
 
 

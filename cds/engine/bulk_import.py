@@ -11,10 +11,10 @@ from threadpoolctl import threadpool_limits
 
 from cds.adapters.decode_pool import DecodePool
 from cds.adapters.dicom_files import frames_from_file
+from cds.adapters.generations import INDEX_FOLDER
 from cds.adapters.storage import Storage
 from cds.engine.deidentification import shipped_deidentifier
 from cds.engine.encoders import serving_folder_of
-from cds.engine.index_upkeep import INDEX_FOLDER
 from cds.library.import_crew import EmbeddingOnEntry, ImportCrew
 from cds.library.import_run import LibraryImport
 from cds.settings import Settings

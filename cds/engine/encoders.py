@@ -13,8 +13,8 @@ from pathlib import Path
 
 from cds.adapters.case_library import IndexedCaseLibrary
 from cds.adapters.encoder_generations import EncoderGenerations, ServingPointer
+from cds.adapters.generations import OpenGeneration
 from cds.analysis import Analyst
-from cds.domain.projection import Projection
 from cds.engine.index_upkeep import IndexUpkeep
 from cds.settings import Settings
 from models.embedder import OnnxImageEmbedder, folder_hash
@@ -81,8 +81,8 @@ class Encoders:
         self._serving = (encoder_hash, parts)
         return parts
 
-    def with_adapter(self) -> tuple[OnnxImageEmbedder, Projection | None]:
-        """Return the serving encoder and the site adapter that its index was built behind.
+    def with_generation(self) -> tuple[OnnxImageEmbedder, OpenGeneration]:
+        """Return the serving encoder and its generation, which may have a site adapter.
 
         Raises
         ------
@@ -91,7 +91,7 @@ class Encoders:
 
         """
         parts = self.serving()
-        return parts.embedder, parts.library.view().parts[0].generation.adapter
+        return parts.embedder, parts.library.view().parts[0].generation
 
     def named(self, name: str) -> EncoderParts:
         """Return the parts of an encoder by name (see `EncoderRegistry.named`)."""

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from cds.adapters.generations import OpenGeneration
 from cds.domain.errors import CdsError, Reason
 from cds.domain.projection import Projection
 from cds.library.catalogue import CaseCatalogue
@@ -46,16 +47,16 @@ class RegionPictures:
 class SimilarityMaps:
     """Embeds both pictures of a pair again and parts their similarity over their places.
 
-    `serving` gives the encoder and the site adapter that an answer is computed with now.
+    `serving` gives the encoder and the index generation that answers are computed with now.
 
     The mean over `N_EXPECTED` library pictures is worked out at the first call after a start or a
     change of the index, and kept in memory only.
     """
 
-    serving: Callable[[], tuple[OnnxImageEmbedder, Projection | None]]
+    serving: Callable[[], tuple[OnnxImageEmbedder, OpenGeneration]]
     catalogue: CaseCatalogue
     blobs: BlobStore
-    _expected: dict[str, tuple[object, Float64Array | None]] = field(default_factory=dict)
+    _expected: dict[str, tuple[str, Float64Array | None]] = field(default_factory=dict)
     _lock: Lock = field(default_factory=Lock)
 
     def of_pair(self, query: PixelFrame, case_png: bytes, *, ehr_id: str) -> RegionPictures:
@@ -77,14 +78,14 @@ class SimilarityMaps:
             own; IMAGE_UNREADABLE if a picture cannot be embedded.
 
         """
-        embedder, adapter = self.serving()
+        embedder, generation = self.serving()
         preprocessing = embedder.preprocessing
         if not isinstance(preprocessing, Preprocessing):
             raise CdsError(Reason.MODEL_UNAVAILABLE, NO_MAP)
         case = from_png(case_png)
-        query_places, case_places = _places(embedder, adapter, [query, case])
+        query_places, case_places = _places(embedder, generation.adapter, [query, case])
         parts = pair_contributions(
-            query_places, case_places, expected=self._expected_places(embedder, adapter, ehr_id)
+            query_places, case_places, expected=self._expected_places(embedder, generation, ehr_id)
         )
         shown = kept_frame(grey_picture(query)).pixels
         pairs = ((shown, parts.query, query.pixels), (case.pixels, parts.case, case.pixels))
@@ -100,14 +101,16 @@ class SimilarityMaps:
         return RegionPictures(query_png, case_png)
 
     def _expected_places(
-        self, embedder: OnnxImageEmbedder, adapter: Projection | None, ehr_id: str
+        self, embedder: OnnxImageEmbedder, generation: OpenGeneration, ehr_id: str
     ) -> Float64Array | None:
         """Return the library's mean; None, the plain similarity, where it has too few pictures."""
         with self._lock:
-            state = (embedder.encoder_hash, adapter, self.catalogue.current_generation())
+            state = generation.passport.generation_id
             known = self._expected.get(ehr_id)
             if known is None or known[0] != state:
-                found = list(islice(self._library_places(embedder, adapter, ehr_id), N_EXPECTED))
+                found = list(
+                    islice(self._library_places(embedder, generation.adapter, ehr_id), N_EXPECTED)
+                )
                 mean = np.mean(found, axis=0) if len(found) == N_EXPECTED else None
                 known = self._expected[ehr_id] = (state, mean)
             return known[1]

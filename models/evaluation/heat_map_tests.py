@@ -83,7 +83,7 @@ def shared_findings(encoder: SquareEncoder, pairs: Sequence[FindingPair]) -> lis
         (encoder.seen([film.path for film in pair.with_it]), encoder.seen(pair.without_it))
         for pair in pairs
     ]
-    sums = [sum(one.places for films in entry for one in films) for entry in seen]
+    sums = [np.sum([one.places for films in entry for one in films], axis=0) for entry in seen]
     total = np.sum(sums, axis=0)
     rows: dict[tuple[str, str], list[tuple[bool, bool, bool, float]]] = defaultdict(list)
     for pair, (with_it, without), own in zip(pairs, seen, sums, strict=True):

@@ -14,8 +14,8 @@ import pytest
 
 from cds.adapters.encoder_generations import ServingPointer
 from cds.adapters.encoder_rollouts import SqlRollouts
+from cds.adapters.generations import INDEX_FOLDER
 from cds.engine import engine_from_settings
-from cds.engine.index_upkeep import INDEX_FOLDER
 from tests.builders.two_encoders import NEW, OLD, answer, settings_of, two_encoders
 from tests.durability.end_state import EndState
 from tests.durability.killing import KILLED, Installation, kills, runners

@@ -16,10 +16,9 @@ import pytest
 
 from cds.adapters.case_library import ANOTHER_ENCODER
 from cds.adapters.encoder_generations import EncoderGenerations, ServingPointer
-from cds.adapters.generations import CURRENT, PASSPORT
+from cds.adapters.generations import CURRENT, INDEX_FOLDER, PASSPORT
 from cds.domain.errors import CdsError, Reason
 from cds.engine import Engine, engine_from_settings
-from cds.engine.index_upkeep import INDEX_FOLDER
 from models.encoder_registry import STORE_FOLDER
 from tests.builders.two_encoders import (
     NEW,

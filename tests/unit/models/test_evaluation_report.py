@@ -8,6 +8,7 @@ from dataclasses import replace
 from functools import partial
 from html import escape
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -44,7 +45,7 @@ def a_film(seed: int) -> PixelFrame:
     return PixelFrame(a_radiograph(seed), content_sha256=f"{seed:064d}")
 
 
-def a_labelled(number: int, *labels: str, patient: str = "", **more: object) -> LabelledPicture:
+def a_labelled(number: int, *labels: str, patient: str = "", **more: Any) -> LabelledPicture:
     return LabelledPicture(labels, patient or f"p{number}", partial(a_film, number), **more)
 
 
@@ -139,7 +140,7 @@ def test_stated_attributes_are_spelt_alike_and_the_rest_is_absent() -> None:
 
 def write_medmnist(path: Path, **changes: np.ndarray) -> Path:
     generator = np.random.default_rng(0)
-    arrays = {
+    arrays: dict[str, Any] = {
         f"{split}_{kind}": generator.integers(0, 255, (n, 28, 28)).astype(np.uint8)
         if kind == "images"
         else (np.arange(n) % 2).astype(np.uint8)[:, None]

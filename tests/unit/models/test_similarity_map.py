@@ -26,7 +26,8 @@ def a_feature_map(seed: int) -> np.ndarray:
 
 
 def unit(vector: np.ndarray) -> np.ndarray:
-    return vector / np.linalg.norm(vector)
+    scaled: np.ndarray = vector / np.linalg.norm(vector)
+    return scaled
 
 
 def test_contributions_of_an_encoders_maps_add_up_to_the_similarity(tmp_path: Path) -> None:

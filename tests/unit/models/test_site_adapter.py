@@ -28,7 +28,10 @@ FAST = (Candidate(IDENTITY), Candidate("whitening", 0.1), Candidate("lda", 0.1, 
 
 
 def unit(vectors: np.ndarray) -> np.ndarray:
-    return (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)
+    scaled: np.ndarray = (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(
+        np.float32
+    )
+    return scaled
 
 
 def planted(
