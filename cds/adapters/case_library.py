@@ -158,7 +158,7 @@ class IndexedCaseLibrary:
             n_library_patients=passport.n_patients,
             already_in_library=any(one.has_copies for one in found),
             picture=None
-            if query.image is None
+            if query.image is None or eligibility.keep_copies  # doubles of any picture are wanted
             else view.parts[0].generation.gate.nearest(query.image, eligibility),
         )
 

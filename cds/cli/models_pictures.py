@@ -24,11 +24,10 @@ from cds.domain.pixels import PixelFrame
 from cds.library.labelled_folder import FolderReading, read_labelled_folder
 from cds.library.source_case import RejectedRow, SourceCase
 from cds.settings import settings_from_environment
-from models.evaluation.dataset import LabelledPicture, stated
 
 if TYPE_CHECKING:
     from cds.adapters.storage import Storage
-    from models.evaluation.dataset import EvaluationSet
+    from models.evaluation.dataset import EvaluationSet, LabelledPicture  # noqa: TC004  # never evaluated, and slow to load
     from models.evaluation.encoding import Encoder, FolderEncoder
     from models.evaluation.evaluation import EvaluationSettings, Subject
 
@@ -206,6 +205,8 @@ def _of_case(storage: Storage, case: LibraryCase, picture: CasePicture) -> Label
         png = storage.blobs.get(picture.blob_key)
         return from_png(png, content_sha256=_frame_hash(picture.picture_id))
 
+    from models.evaluation.dataset import LabelledPicture, stated
+
     return LabelledPicture(
         labels=tuple(dict.fromkeys(f.coding.display for f in (*first, *case.findings))),
         patient=case.patient_key,
@@ -260,6 +261,8 @@ def _by_class(
 def _of_row(row: SourceCase, read: FileReader) -> LabelledPicture:
     file = row.pictures[0].file
     assert file is not None  # noqa: S101 - a labelled folder lists files that it has found
+    from models.evaluation.dataset import LabelledPicture, stated
+
     return LabelledPicture(
         labels=tuple(finding.coding.display for finding in row.findings),
         patient=f"{row.collection}:{row.patient_value}",

@@ -204,7 +204,7 @@ def evaluate(
     settings: EvaluationSettings | None = None,
     say: Say = lambda _stage: None,
 ) -> Evaluation:
-    """Measure an encoder, and beside it the one that it is compared with.
+    """Measure an encoder, and beside it the one it is compared with; equal for equal input.
 
     Parameters
     ----------
@@ -217,16 +217,11 @@ def evaluate(
     say
         Told what is being computed.
 
-    Returns
-    -------
-    Evaluation
-        Equal for equal input.
-
     """
     settings = settings or EvaluationSettings()
     measuring = _Measuring(data, settings)
-    say("retrieval")
     subjects = [subject, *([baseline] if baseline is not None else [])]
+    say("retrieval")
     neighbors = [nearest(one.vectors, data) for one in subjects]
     retrieval, first_right = measuring.retrieval(neighbors)
     say("votes of the nearest neighbours")
@@ -241,19 +236,13 @@ def evaluate(
     by_group = subgroups(data, first_right, voted[0], **draws)
     say("shortcut audit")
     shortcuts, silent = shortcut_audits(subject.vectors, data, neighbors[0], **draws)
-    counts = [np.bincount(data.labels[w], minlength=len(data.classes)) for w in measuring.sides]
     return Evaluation(
         data_name=data.name,
         data_hash=data.data_hash,
         classes=data.classes,
-        class_counts={
-            name: (int(counts[0][i]), int(counts[1][i])) for i, name in enumerate(data.classes)
-        },
+        class_counts=_class_counts(data, measuring.sides),
         is_leave_one_out=data.is_leave_one_out,
-        n_queries=len(data.queries),
-        n_query_patients=len(np.unique(data.patients[data.queries])),
-        n_library=len(data.library),
-        n_library_patients=len(np.unique(data.patients[data.library])),
+        **_sizes(data),
         n_without_relevant=neighbors[0].n_without_relevant,
         encoder_name=subject.name,
         encoder_hash=subject.encoder_hash,
@@ -268,6 +257,22 @@ def evaluate(
         training_notes=_seen_in_training(data, subjects),
         notes=(*data.notes, *silent),
     )
+
+
+def _sizes(data: EvaluationSet) -> dict[str, Any]:
+    """Return how many pictures and patients ask, and how many are asked for."""
+    queries, library = data.patients[data.queries], data.patients[data.library]
+    sizes = {"n_queries": len(queries), "n_library": len(library)}
+    n_asking, n_asked = len(np.unique(queries)), len(np.unique(library))
+    return {**sizes, "n_query_patients": n_asking, "n_library_patients": n_asked}
+
+
+def _class_counts(
+    data: EvaluationSet, sides: tuple[IntArray, IntArray]
+) -> dict[str, tuple[int, int]]:
+    """Return how many queries and how many library pictures each class has."""
+    counts = [np.bincount(data.labels[side], minlength=len(data.classes)) for side in sides]
+    return {name: (int(counts[0][i]), int(counts[1][i])) for i, name in enumerate(data.classes)}
 
 
 def _seen_in_training(data: EvaluationSet, subjects: list[Subject]) -> tuple[str, ...]:

@@ -265,21 +265,11 @@ def _subgroups(found: Evaluation) -> list[Figure]:
     titles = ("P@1", "AUROC") if areas else ("P@1",)
     whole = (found.retrieval[0].estimate, found.classifiers[0].measures[5].estimate)
     with canvas(7.6, 1.2 + 0.26 * len(rows), len(titles)) as (figure, axes):
-        places = np.arange(len(rows))
+        places = range(len(rows))
         for axis, title, overall in zip(axes, titles, whole, strict=False):
             estimates = [one.precision_at_1 if title == "P@1" else one.auroc for one in rows]
             usable = [(p, e) for p, e in zip(places, estimates, strict=True) if e is not None]
-            axis.errorbar(
-                [e.value for _, e in usable],
-                [p for p, _ in usable],
-                xerr=error_arms([e for _, e in usable]),
-                fmt="o",
-                color=OURS,
-                ecolor=INK,
-                elinewidth=1,
-                capsize=2,
-                markersize=5,
-            )
+            _draw_forest(axis, usable)
             axis.axvline(overall.value, linestyle=":", color=EASY, linewidth=1.2)
             axis.set(title=title, ylim=(-0.6, len(rows) - 0.4))
             axis.set_xlim(right=1.02)
@@ -300,6 +290,21 @@ def _subgroups(found: Evaluation) -> list[Figure]:
                 f"Forest plot of subgroups, P@1: {told}.",
             )
         ]
+
+
+def _draw_forest(axis: Axes, usable: Sequence[tuple[int, Estimate]]) -> None:
+    """Draw an estimate with its interval at each place."""
+    axis.errorbar(
+        [estimate.value for _, estimate in usable],
+        [place for place, _ in usable],
+        xerr=error_arms([estimate for _, estimate in usable]),
+        fmt="o",
+        color=OURS,
+        ecolor=INK,
+        elinewidth=1,
+        capsize=2,
+        markersize=5,
+    )
 
 
 def _shortcuts(found: Evaluation) -> list[Figure]:

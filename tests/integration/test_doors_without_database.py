@@ -21,6 +21,7 @@ from cds.engine import DOOR_WAIT_MS, engine_from_settings
 from cds.settings import Settings
 from cds.web.application import create_app
 from tests.builders.answers import a_registration
+from tests.builders.background import wait_for_repairs
 from tests.fakes.machine_door import MachineDoor, a_hook_body
 from tests.servers.postgresql import PostgresqlServer
 from tests.unit.models.tiny_encoder import tiny_encoder
@@ -109,6 +110,7 @@ def test_worker_when_prepared_waits_a_moment_only_for_another_writer(
     engine.prepare_worker()
     with engine.storage.engine.connect() as connection:
         assert connection.scalar(text(question)) == answer
+    wait_for_repairs()
     engine.storage.engine.dispose()
     assert Settings().hook_deadline_ms > DOOR_WAIT_MS
 

@@ -22,6 +22,7 @@ from cds.adapters.graph_building import build_graph
 from cds.adapters.usearch_index import UsearchIndex
 from cds.adapters.writer_lock import WriterLock
 from cds.domain.errors import CdsError, Reason
+from tests.builders.background import wait_for_repairs
 from tests.builders.indexed_library import IndexedLibrary, an_indexed_library
 
 FLIPS = Path(__file__).parent / "flipped_bytes.py"
@@ -107,9 +108,7 @@ def test_worker_when_it_meets_damage_repairs_in_the_background(
         worker.library.tell_trouble(worker.upkeep.repair_in_background)
         with pytest.raises(CdsError):
             worker.rank(1)
-        for thread in threading.enumerate():
-            if thread.name == "index-repair":
-                thread.join()
+        wait_for_repairs()
         assert worker.rank(1).eligible.n_patients == 20
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from io import BytesIO
 from pathlib import Path
 
@@ -24,7 +23,7 @@ N_PICTURES = 6
 
 
 @pytest.fixture
-def engine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Engine]:
+def engine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Engine:
     monkeypatch.setenv("PRECEDENT_STATE_DIR", str(tmp_path / "state"))
     rows = [a_native_row(patientid=str(i), filename=f"{i}.png") for i in range(N_PICTURES)]
     pictures = {f"{i}.png": png_bytes(i) for i in range(N_PICTURES)}
