@@ -1,8 +1,6 @@
-"""Which pictures belong together: of one patient, or copies of one film."""
+"""Which pictures are copies of one film."""
 
 from __future__ import annotations
-
-from collections.abc import Iterable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,55 +34,30 @@ def near_duplicate_pairs(
     side = THUMBNAIL_SIDE_PX
     cells = squares.reshape(n, side, rows // side, side, columns // side)
     thumbnails = cells.mean(axis=(2, 4), dtype=np.float32).reshape(n, -1)
-    thumbnails -= thumbnails.mean(axis=1, keepdims=True)
-    thumbnails /= np.maximum(np.linalg.norm(thumbnails, axis=1, keepdims=True), 1e-6)
-    pairs: list[tuple[int, int]] = []
-    for start in range(0, n, _BLOCK_ROWS):
-        alike = thumbnails[start : start + _BLOCK_ROWS] @ thumbnails[start:].T >= threshold
-        first, second = np.nonzero(np.triu(alike, k=1))
-        pairs.extend(zip((first + start).tolist(), (second + start).tolist(), strict=True))
-    return pairs
+    return alike_pairs(thumbnails, threshold=threshold)
 
 
-def joined_groups(
-    keys: Sequence[Iterable[str]], pairs: Iterable[tuple[int, int]]
-) -> NDArray[np.intp]:
-    """Join what shares a key or is named as a pair, also through others.
+def alike_pairs(thumbnails: NDArray[np.float32], *, threshold: float) -> list[tuple[int, int]]:
+    """Find thumbnails that correlate.
 
     Parameters
     ----------
-    keys
-        One entry per picture: what it must stay together by, such as its patient.
-    pairs
-        Pairs of indices, as `near_duplicate_pairs` finds them.
+    thumbnails
+        Shape ``(n, m)``, float32, grey values of any scale.
+    threshold
+        Smallest correlation.
 
     Returns
     -------
-    numpy.ndarray
-        Shape ``(n,)``; the group of each picture is the index of its first member.
-
-    Examples
-    --------
-    >>> joined_groups([["anna"], ["ben"], ["anna"], ["eve"]], [(1, 3)]).tolist()
-    [0, 1, 0, 1]
+    list of tuple
+        Pairs of indices, the smaller one first.
 
     """
-    parent = list(range(len(keys)))
-
-    def root(index: int) -> int:
-        while parent[index] != index:
-            parent[index] = parent[parent[index]]
-            index = parent[index]
-        return index
-
-    def join(first: int, second: int) -> None:
-        low, high = sorted((root(first), root(second)))
-        parent[high] = low
-
-    seen: dict[str, int] = {}
-    for index, own in enumerate(keys):
-        for key in own:
-            join(index, seen.setdefault(key, index))
-    for first, second in pairs:
-        join(first, second)
-    return np.array([root(index) for index in range(len(keys))], dtype=np.intp)
+    centred = thumbnails - thumbnails.mean(axis=1, keepdims=True)
+    centred /= np.maximum(np.linalg.norm(centred, axis=1, keepdims=True), 1e-6)
+    pairs: list[tuple[int, int]] = []
+    for start in range(0, len(centred), _BLOCK_ROWS):
+        alike = centred[start : start + _BLOCK_ROWS] @ centred[start:].T >= threshold
+        first, second = np.nonzero(np.triu(alike, k=1))
+        pairs.extend(zip((first + start).tolist(), (second + start).tolist(), strict=True))
+    return pairs

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from cds.domain.case import LibraryCase
 from cds.domain.generation import NEAR_DUPLICATE_BITS, Float32Array
+from cds.domain.grouping import joined_groups
 from cds.domain.perceptual_hash import hash_words
 from cds.domain.projection import Projection
 from cds.library.index_building import EmbeddedCase, EncoderIdentity
@@ -100,24 +101,16 @@ def groups_of(cases: Sequence[EmbeddedCase]) -> IntArray:
     patients = sorted({e.case.patient_key for e in cases})
     number = {patient: i for i, patient in enumerate(patients)}
     rows = np.array([number[e.case.patient_key] for e in cases], dtype=np.intp)
-    parent = np.arange(len(patients))
     words = np.array(
         [hash_words(e.vectors[0][0].perceptual_hash) for e in cases], dtype=np.uint64
     ).reshape(len(cases), -1)
+    pairs = []
     for i, row in enumerate(words):
         bits = np.bitwise_count(words[i + 1 :] ^ row).sum(axis=1)
-        for j in np.flatnonzero(bits <= NEAR_DUPLICATE_BITS) + i + 1:
-            low, high = sorted((_root(parent, rows[i]), _root(parent, rows[j])))
-            parent[high] = low
-    return np.array([_root(parent, row) for row in rows], dtype=np.intp)
-
-
-def _root(parent: NDArray[np.int64], index: np.intp | int) -> int:
-    at = int(index)
-    while parent[at] != at:
-        parent[at] = parent[parent[at]]
-        at = int(parent[at])
-    return at
+        copies = np.flatnonzero(bits <= NEAR_DUPLICATE_BITS) + i + 1
+        pairs += [(int(rows[i]), int(rows[j])) for j in copies]
+    groups: IntArray = joined_groups([()] * len(patients), pairs)[rows]
+    return groups
 
 
 def adapted_cases(

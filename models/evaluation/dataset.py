@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 
 from cds.domain.case import ADULT_AGE_YEARS, ViewGroup
 from cds.domain.errors import CdsError, Reason
+from cds.domain.grouping import joined_groups
 from cds.domain.pixels import PixelFrame
-from models.picture_groups import joined_groups, near_duplicate_pairs
+from models.picture_groups import near_duplicate_pairs
 
 IntArray = NDArray[np.intp]
 

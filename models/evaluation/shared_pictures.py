@@ -12,14 +12,15 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from cds.domain.grouping import joined_groups
 from models.labelled_vectors import LabelledVectors
+from models.picture_groups import THUMBNAIL_SIDE_PX, alike_pairs
 from models.preprocessing import Preprocessing
 from models.runtime import open_session
 
 Float32Array = NDArray[np.float32]
 IntArray = NDArray[np.intp]
 
-_THUMBNAIL_SIDE_PX = 32
 _BATCH = 16
 _UINT8_MAX = np.float32(255.0)
 _SHIFT = 1_000  # keeps the classes of two sources apart
@@ -167,7 +168,7 @@ def _square(path: Path, preprocessing: Preprocessing) -> Float32Array:
 
 
 def _thumbnail(square: Float32Array) -> Float32Array:
-    side, cell = _THUMBNAIL_SIDE_PX, square.shape[0] // _THUMBNAIL_SIDE_PX
+    side, cell = THUMBNAIL_SIDE_PX, square.shape[0] // THUMBNAIL_SIDE_PX
     means: Float32Array = square.reshape(side, cell, side, cell).mean(axis=(1, 3)).ravel()
     return means
 
@@ -185,28 +186,8 @@ def _classes(rows: list[dict[str, str]], source: Source) -> IntArray:
 
 def _groups(rows: list[dict[str, str]], thumbnails: Float32Array, source: Source) -> IntArray:
     """Join pictures of one patient, article or named duplicate group, and near-duplicates."""
-    parent = list(range(len(rows)))
-
-    def root(index: int) -> int:
-        while parent[index] != index:
-            parent[index] = parent[parent[index]]
-            index = parent[index]
-        return index
-
-    def join(first: int, second: int) -> None:
-        low, high = sorted((root(first), root(second)))
-        parent[high] = low
-
-    seen: dict[str, int] = {}
-    for index, row in enumerate(rows):
-        for key in _keys(row, source):
-            join(index, seen.setdefault(key, index))
-    centred = thumbnails - thumbnails.mean(axis=1, keepdims=True)
-    centred /= np.maximum(np.linalg.norm(centred, axis=1, keepdims=True), 1e-6)
-    alike = np.triu(centred @ centred.T >= source.duplicate_correlation, k=1)
-    for first, second in np.argwhere(alike).tolist():
-        join(first, second)
-    return np.array([root(index) for index in range(len(rows))], dtype=np.intp)
+    pairs = alike_pairs(thumbnails, threshold=source.duplicate_correlation)
+    return joined_groups([_keys(row, source) for row in rows], pairs)
 
 
 def _keys(row: dict[str, str], source: Source) -> list[str]:

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from models.picture_groups import joined_groups, near_duplicate_pairs
+from cds.domain.grouping import joined_groups
+from models.picture_groups import near_duplicate_pairs
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
