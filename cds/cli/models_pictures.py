@@ -220,7 +220,8 @@ def _frame_hash(picture_id: str) -> str:
 
 
 def _folders(arguments: argparse.Namespace, read: FileReader) -> PictureSource:
-    from models.evaluation.picture_table import TABLE_FILE, read_picture_table
+    from models.collection_files import TABLE_FILE
+    from models.evaluation.picture_table import read_picture_table
 
     pictures: list[LabelledPicture] = []
     notes: list[str] = []

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 from dataclasses import dataclass
 from functools import cached_property
@@ -13,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from models.collection_files import grey_pixels, table_rows
 from models.embedder import FEATURE_MAP_OUTPUT, INPUT_NAME
 from models.manifest import MODEL_FILE, PREPROCESSOR_FILE, read_manifest
 from models.picture_geometry import PictureGeometry
@@ -28,7 +28,6 @@ if TYPE_CHECKING:
 Float32Array = NDArray[np.float32]
 Float64Array = NDArray[np.float64]
 
-WHITE_8_BIT = 255.0
 SOURCES = ("nih_chestxray14_subset", "kaggle4_cxr", "hannover_covid", "covid_chestxray")
 LESIONS = "tbx11k_tb"
 PAIRS_FILE = "pairs.json"
@@ -105,7 +104,7 @@ class SquareEncoder:
 
     def seen(self, paths: Sequence[Path]) -> list[SeenPicture]:
         """Read, preprocess and embed picture files."""
-        pictures = [_pixels(path) for path in paths]
+        pictures = [grey_pixels(path) for path in paths]
         greys = [self._preprocessing.grey_square(pixels) for pixels in pictures]
         return [
             SeenPicture(grey, self._preprocessing.geometry(pixels), places)
@@ -145,7 +144,7 @@ def matched_pairs(
     rng = np.random.default_rng(seed)
     pairs: list[MatchedPair] = []
     for source in SOURCES:
-        rows = _chest_rows(data / source)
+        rows = table_rows(data / source)
         drawn = [rows[i] for i in rng.permutation(len(rows))[:per_source]]
         seen = encoder.seen([data / source / row["file"] for row in drawn])
         patients = np.array([row["patient_id"] or row["file"] for row in drawn])
@@ -175,17 +174,11 @@ def synthetic_pairs(folder: Path) -> list[FindingPair]:
 def lesion_pictures(data: Path) -> list[BoxedPicture]:
     """Read the tuberculosis pictures with their radiologists' boxes."""
     pictures = []
-    with (data / LESIONS / "metadata.csv").open(encoding="utf-8", newline="") as file:
-        for row in csv.DictReader(file):
-            boxes = tuple(_box(text) for text in row["bboxes_rel"].split(";") if text.strip())
-            if boxes:
-                pictures.append(BoxedPicture(data / LESIONS / row["file"], boxes))
+    for row in table_rows(data / LESIONS):
+        boxes = tuple(_box(text) for text in row["bboxes_rel"].split(";") if text.strip())
+        if boxes:
+            pictures.append(BoxedPicture(data / LESIONS / row["file"], boxes))
     return pictures
-
-
-def _chest_rows(folder: Path) -> list[dict[str, str]]:
-    with (folder / "metadata.csv").open(encoding="utf-8", newline="") as file:
-        return list(csv.DictReader(file))
 
 
 def _box(text: str) -> tuple[float, float, float, float]:
@@ -198,10 +191,3 @@ def _relative(path: Path, box_px: Sequence[int]) -> tuple[float, float, float, f
         columns, rows = image.size
     left, top, right, bottom = box_px
     return left / columns, top / rows, (right + 1) / columns, (bottom + 1) / rows
-
-
-def _pixels(path: Path) -> Float32Array:
-    with Image.open(path) as image:
-        grey = np.asarray(image.convert("L"), dtype=np.float32)
-    pixels: Float32Array = grey / np.float32(WHITE_8_BIT)
-    return pixels

@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import argparse
-import csv
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -22,6 +21,7 @@ from cds.domain.fitness import NOISE_CORRELATION, neighbor_correlation
 from cds.domain.picture_gate import PictureGate
 from cds.domain.pixels import PixelFrame
 from cds.domain.similarity_limits import PictureGroup
+from models.collection_files import UINT8_MAX, grey_pixels, table_rows
 from models.embedder import OnnxImageEmbedder
 from models.out_of_distribution import fit_gate
 from models.shipped import shipped_encoder
@@ -52,7 +52,6 @@ MIN_LIMIT_PATIENTS = 40
 N_MADE = 100
 MAX_PER_KIND = 300
 UNREADABLE = np.inf  # refused before there is a vector: farther than anything
-UINT8_MAX = 255.0
 PAGE = Path(__file__).parents[2] / "docs" / "out-of-distribution.md"
 MARK = "<!-- the table below is written by python -m models.evaluation.out_of_distribution -->"
 
@@ -298,7 +297,7 @@ def photographs(rng: np.random.Generator) -> list[Float32Array]:
     if spec is not None and spec.origin is not None:
         folder = Path(spec.origin).parent / "data"
         files = [folder / f"{name}{end}" for name in PHOTOGRAPHS for end in (".png", ".jpg")]
-        whole += [_grey(file) * np.float32(UINT8_MAX) for file in files if file.is_file()]
+        whole += [grey_pixels(file) * np.float32(UINT8_MAX) for file in files if file.is_file()]
     crops = [grey / np.float32(UINT8_MAX) for grey in whole]
     for grey in list(crops):
         for share in rng.uniform(0.5, 0.9, size=max(5, N_MADE // len(crops) // 2)):
@@ -330,12 +329,10 @@ def grey_pictures(
 ) -> Iterator[tuple[dict[str, str], Float32Array]]:
     """Yield the rows of a source with their pictures in [0, 1]."""
     folder = data / name
-    with (folder / "metadata.csv").open(encoding="utf-8", newline="") as stream:
-        rows = list(csv.DictReader(stream))
-    for row in rows:
+    for row in table_rows(folder):
         found = [p for p in (folder / "images" / row["file"], folder / row["file"]) if p.is_file()]
         if found and body_part in {None, row.get("body_part")}:
-            yield row, _grey(found[0])
+            yield row, grey_pixels(found[0])
 
 
 def embedded(embedder: OnnxImageEmbedder, pictures: Iterable[Float32Array]) -> Embedded:
@@ -356,13 +353,6 @@ def _vector(
         return embedder.embed([frame])[0].vector
     except CdsError:
         return refused
-
-
-def _grey(file: Path) -> Float32Array:
-    from PIL import Image
-
-    with Image.open(file) as image:
-        return np.asarray(image.convert("L"), dtype=np.float32) / np.float32(UINT8_MAX)
 
 
 def _spread(items: list[Any], most: int) -> list[Any]:

@@ -8,9 +8,9 @@ from pathlib import Path
 
 from cds.domain.errors import CdsError, Reason
 from cds.domain.pixels import PixelFrame
+from models.collection_files import TABLE_FILE
 from models.evaluation.dataset import LabelledPicture, stated
 
-TABLE_FILE = "metadata.csv"
 _NEEDED = ("file", "labels")
 _SEPARATOR = "|"
 

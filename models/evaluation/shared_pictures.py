@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -10,9 +9,9 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from cds.domain.grouping import joined_groups
+from models.collection_files import TABLE_FILE, grey_pixels, table_rows
 from models.labelled_vectors import LabelledVectors
 from models.picture_groups import THUMBNAIL_SIDE_PX, alike_pairs
 from models.preprocessing import Preprocessing
@@ -22,7 +21,6 @@ Float32Array = NDArray[np.float32]
 IntArray = NDArray[np.intp]
 
 _BATCH = 16
-_UINT8_MAX = np.float32(255.0)
 _SHIFT = 1_000  # keeps the classes of two sources apart
 
 
@@ -105,10 +103,9 @@ def labelled_embeddings(
     parts = []
     for number, source in enumerate(sources):
         folder = data / source.folder
-        if not (folder / "metadata.csv").is_file():
+        if not (folder / TABLE_FILE).is_file():
             raise ValueError(f"the data folder lacks {source.folder}")
-        with (folder / "metadata.csv").open(newline="", encoding="utf-8") as lines:
-            rows = list(csv.DictReader(lines))
+        rows = table_rows(folder)
         vectors, thumbnails = _cached(rows, folder, encoder, cache, told)
         classes = _classes(rows, source)
         groups = _groups(rows, thumbnails, source)
@@ -148,7 +145,7 @@ def _cached(
     vectors, thumbnails = [], []
     for start in range(0, len(rows), _BATCH):
         squares = [
-            _square(folder / row["file"], encoder.preprocessing)
+            encoder.preprocessing.grey_square(grey_pixels(folder / row["file"]))
             for row in rows[start : start + _BATCH]
         ]
         batch = np.stack([encoder.preprocessing.normalise(square) for square in squares])
@@ -159,12 +156,6 @@ def _cached(
     joined = np.concatenate(vectors).astype(np.float32), np.stack(thumbnails)
     np.savez(file, allow_pickle=False, names=names, vectors=joined[0], thumbnails=joined[1])
     return joined
-
-
-def _square(path: Path, preprocessing: Preprocessing) -> Float32Array:
-    with Image.open(path) as picture:
-        pixels = np.asarray(picture.convert("L"), dtype=np.float32) / _UINT8_MAX
-    return preprocessing.grey_square(pixels)
 
 
 def _thumbnail(square: Float32Array) -> Float32Array:

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
+from models.collection_files import UINT8_MAX
 from models.training.augmentation import AugmentationRule, augmented
-from models.training.rows import UINT8_MAX
 
 if TYPE_CHECKING:
     from collections.abc import Callable

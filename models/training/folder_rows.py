@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from cds.domain.errors import CdsError, Reason
-from models.training.rows import TABLE_FILE, Row
+from models.collection_files import TABLE_FILE
+from models.training.rows import Row
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

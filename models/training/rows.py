@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import csv
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-from PIL import Image
 
+from models.collection_files import TABLE_FILE, UINT8_MAX, grey_pixels, table_rows
 from models.manifest import TrainingRows
 
 if TYPE_CHECKING:
@@ -33,9 +32,6 @@ PERMISSIVE_LICENCES = {
     HANNOVER: ("CC BY 3.0",),
     COHEN: ("CC BY", "CC BY 3.0", "CC BY 4.0"),
 }
-
-TABLE_FILE = "metadata.csv"
-UINT8_MAX = 255.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,24 +104,6 @@ def permissive_rows(data: Path) -> list[Row]:
     return sorted(rows, key=lambda row: row.name)
 
 
-def grey_pixels(row: Row) -> NDArray[np.float32]:
-    """Read a picture file of any form that Pillow knows, 8 bits deep.
-
-    Parameters
-    ----------
-    row
-        Of a file that is trusted to be a picture; else decode it as the product does.
-
-    Returns
-    -------
-    numpy.ndarray
-        Shape ``(rows, columns)``, float32 in [0, 1].
-
-    """
-    with Image.open(row.path) as picture:
-        return np.asarray(picture.convert("L"), dtype=np.float32) / np.float32(UINT8_MAX)
-
-
 def grey_squares(rows: Sequence[Row], preprocessing: Preprocessing) -> NDArray[np.uint8]:
     """Read and preprocess the pictures, up to but without normalisation.
 
@@ -145,7 +123,7 @@ def grey_squares(rows: Sequence[Row], preprocessing: Preprocessing) -> NDArray[n
     size = preprocessing.size_px
     squares = np.empty((len(rows), size, size), dtype=np.uint8)
     for index, row in enumerate(rows):
-        squares[index] = rounded(preprocessing.grey_square(grey_pixels(row)))
+        squares[index] = rounded(preprocessing.grey_square(grey_pixels(row.path)))
     return squares
 
 
@@ -180,18 +158,16 @@ def counted(rows: Sequence[Row]) -> tuple[TrainingRows, ...]:
 
 def _rows_of(folder: Path, source: str) -> list[Row]:
     """Read one source's table; a source that is not there gives no rows."""
-    table = folder / TABLE_FILE
-    if not table.is_file():
+    if not (folder / TABLE_FILE).is_file():
         return []
-    with table.open(newline="", encoding="utf-8") as lines:
-        return [
-            Row(
-                source=source,
-                path=folder / record["file"],
-                patient=f"{source}:{record['patient_id']}",
-                labels=frozenset(filter(None, record["labels"].split("|"))),
-                licence=record["image_licence"],
-                duplicate_group=record.get("dup_group") or None,
-            )
-            for record in csv.DictReader(lines)
-        ]
+    return [
+        Row(
+            source=source,
+            path=folder / record["file"],
+            patient=f"{source}:{record['patient_id']}",
+            labels=frozenset(filter(None, record["labels"].split("|"))),
+            licence=record["image_licence"],
+            duplicate_group=record.get("dup_group") or None,
+        )
+        for record in table_rows(folder)
+    ]
