@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import math
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Self
@@ -13,7 +11,14 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from cds.domain.errors import CdsError, Reason
-from models.preprocessing import MINIMUM_SIDE_PX, Preprocessing
+from models.preprocessing import (
+    BLANK,
+    MINIMUM_SIDE_PX,
+    Preprocessing,
+    canonical_hash,
+    normalised,
+    refuse_unusable,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -84,9 +89,7 @@ class HuggingFaceProcessing:
     @property
     def hash(self) -> str:
         """SHA-256 (hex) of the canonical JSON: equal hash, equal result."""
-        content = {"algorithm_version": ALGORITHM_VERSION, "huggingface": asdict(self)}
-        canonical = json.dumps(content, sort_keys=True, separators=(",", ":"))
-        return hashlib.sha256(canonical.encode()).hexdigest()
+        return canonical_hash({"algorithm_version": ALGORITHM_VERSION, "huggingface": asdict(self)})
 
     def __call__(self, pixels: Float32Array) -> Float32Array:
         """Turn one radiograph into the encoder's input.
@@ -107,15 +110,14 @@ class HuggingFaceProcessing:
             IMAGE_UNREADABLE if the picture is too small, blank, not finite or not two-dimensional.
 
         """
-        _refuse_unusable(pixels)
+        refuse_unusable(pixels)
+        _refuse_blank(pixels)
         byte_values = np.clip(np.rint(pixels * _LARGEST_BYTE), 0, _LARGEST_BYTE).astype(np.uint8)
         grey = self._resized(byte_values)
         if self.cropped is not None:
             grey = _centre_cropped(grey, self.cropped)
         scaled = grey.astype(np.float32) * np.float32(self.rescale_factor)
-        mean = np.asarray(self.mean, dtype=np.float32)[:, None, None]
-        std = np.asarray(self.std, dtype=np.float32)[:, None, None]
-        return ((scaled[None] - mean) / std).astype(np.float32)
+        return normalised(scaled, self.mean, self.std)
 
     def _resized(self, grey: NDArray[np.uint8]) -> NDArray[np.uint8]:
         rows, columns = self.resized or grey.shape
@@ -245,14 +247,7 @@ def _centre_cropped(grey: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[n
     return padded[top : top + wanted_rows, left : left + wanted_columns]
 
 
-def _refuse_unusable(pixels: Float32Array) -> None:
-    if pixels.ndim != 2 or min(pixels.shape) < MINIMUM_SIDE_PX:
-        raise CdsError(
-            Reason.IMAGE_UNREADABLE,
-            f"The picture is smaller than {MINIMUM_SIDE_PX} x {MINIMUM_SIDE_PX} pixels.",
-        )
-    if not np.isfinite(pixels).all():
-        raise CdsError(Reason.IMAGE_UNREADABLE, "The picture holds values that are not numbers.")
+def _refuse_blank(pixels: Float32Array) -> None:
     low, high = np.percentile(pixels[::4, ::4], (0.5, 99.5))
     if high - low < BLANK_SPREAD:
-        raise CdsError(Reason.IMAGE_UNREADABLE, "The picture is blank: it has next to no contrast.")
+        raise CdsError(Reason.IMAGE_UNREADABLE, BLANK)

@@ -28,6 +28,7 @@ CONFIG_FILE = "preprocessor_config.json"
 # Raised whenever the arithmetic below changes: an index built with another version is refused.
 ALGORITHM_VERSION = 1
 MINIMUM_SIDE_PX = 16
+BLANK = "The picture is blank: it has next to no contrast."
 # Borders and percentiles are estimated on at most this many rows and columns.
 _ESTIMATION_SIDE_PX = 512
 # Pillow's number for bilinear, which is what `resample` holds in a Hugging Face configuration.
@@ -134,11 +135,9 @@ class Preprocessing:
             IMAGE_UNREADABLE, as for the call.
 
         """
-        _refuse_unusable(pixels)
+        refuse_unusable(pixels)
         sample, step = _thinned(pixels)
-        low, high = _grey_limits(sample, self.contrast)
-        visible = _stretched(sample, low, high)
-        kept_rows, kept_columns = content_bounds(visible, self.border)
+        kept_rows, kept_columns, (low, high) = self._content(sample)
         inner = sample[kept_rows, kept_columns]
         if inner.shape != sample.shape:
             low, high = _grey_limits(inner, self.contrast)
@@ -165,10 +164,9 @@ class Preprocessing:
             IMAGE_UNREADABLE, as for the call.
 
         """
-        _refuse_unusable(pixels)
+        refuse_unusable(pixels)
         sample, step = _thinned(pixels)
-        visible = _stretched(sample, *_grey_limits(sample, self.contrast))
-        rows, columns = (_scaled(kept, step) for kept in content_bounds(visible, self.border))
+        rows, columns = (_scaled(kept, step) for kept in self._content(sample)[:2])
         shape = (pixels.shape[0], pixels.shape[1])
         kept_rows, kept_columns = (
             slice(*s.indices(n)) for s, n in zip((rows, columns), shape, strict=True)
@@ -177,6 +175,12 @@ class Preprocessing:
             (kept_rows.stop - kept_rows.start, kept_columns.stop - kept_columns.start), self.size_px
         )
         return PictureGeometry(shape, kept_rows, kept_columns, size, self.size_px)
+
+    def _content(self, sample: Float32Array) -> tuple[slice, slice, tuple[np.float32, np.float32]]:
+        """Return rows and columns inside the borders, and the grey limits of the whole sample."""
+        low, high = _grey_limits(sample, self.contrast)
+        rows, columns = content_bounds(_stretched(sample, low, high), self.border)
+        return rows, columns, (low, high)
 
     def normalise(self, grey: Float32Array) -> Float32Array:
         """Stack the grey plane to the encoder's channels and normalise each.
@@ -192,15 +196,12 @@ class Preprocessing:
             Shape ``(n_channels, size_px, size_px)``, float32.
 
         """
-        mean = np.asarray(self.mean, dtype=np.float32)[:, None, None]
-        std = np.asarray(self.std, dtype=np.float32)[:, None, None]
-        return ((grey[None, :, :] - mean) / std).astype(np.float32)
+        return normalised(grey, self.mean, self.std)
 
     @property
     def hash(self) -> str:
         """SHA-256 (hex) of the canonical JSON: equal hash, equal result."""
-        canonical = json.dumps(self.to_config(), sort_keys=True, separators=(",", ":"))
-        return hashlib.sha256(canonical.encode()).hexdigest()
+        return canonical_hash(self.to_config())
 
     def to_config(self) -> dict[str, Any]:
         """Write as a Hugging Face ``preprocessor_config.json`` with our steps in one block."""
@@ -299,8 +300,28 @@ class Preprocessing:
         return cls.from_config(config)
 
 
-def _refuse_unusable(pixels: Float32Array) -> None:
-    """Raise for anything that is not a picture of a usable size."""
+def normalised(grey: Float32Array, mean: tuple[float, ...], std: tuple[float, ...]) -> Float32Array:
+    """Stack a grey plane ``(h, w)`` to channels, normalised: ``(len(mean), h, w)``, float32."""
+    means = np.asarray(mean, dtype=np.float32)[:, None, None]
+    deviations = np.asarray(std, dtype=np.float32)[:, None, None]
+    return ((grey[None, :, :] - means) / deviations).astype(np.float32)
+
+
+def canonical_hash(content: Mapping[str, Any]) -> str:
+    """Return the SHA-256 (hex) of JSON values, whatever the order of their keys."""
+    canonical = json.dumps(content, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(canonical.encode()).hexdigest()
+
+
+def refuse_unusable(pixels: Float32Array) -> None:
+    """Refuse what is not a picture of a usable size.
+
+    Raises
+    ------
+    CdsError
+        IMAGE_UNREADABLE if it is too small, not two-dimensional or not finite.
+
+    """
     if pixels.ndim != 2 or min(pixels.shape) < MINIMUM_SIDE_PX:
         raise CdsError(
             Reason.IMAGE_UNREADABLE,
@@ -326,7 +347,7 @@ def _grey_limits(pixels: Float32Array, rule: ContrastRule) -> tuple[np.float32, 
     """Return the grey values that become black and white."""
     low, high = outer_percentiles(pixels, rule.low_percentile, rule.high_percentile)
     if high - low < rule.minimum_spread:
-        raise CdsError(Reason.IMAGE_UNREADABLE, "The picture is blank: it has next to no contrast.")
+        raise CdsError(Reason.IMAGE_UNREADABLE, BLANK)
     return np.float32(low), np.float32(high)
 
 
