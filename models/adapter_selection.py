@@ -13,8 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from models.evaluation.bootstrap import N_RESAMPLES, Estimate, interval
 from models.evaluation.held_out import Answers, answered, joined
-from models.evaluation.within_source import Estimate
 from models.labelled_vectors import LabelledVectors, learnable
 from models.site_adapter import CANDIDATES, IDENTITY, Candidate, LinearMap, fitted
 
@@ -26,9 +26,7 @@ Progress = Callable[[int, int], None]
 N_OUTER_FOLDS = 4
 N_INNER_FOLDS = 3
 MEASURES = ("P@1", "P@5", "AUROC")
-_N_RESAMPLES = 1000
 _N_AUROC_RESAMPLES = 100
-_PERCENTILES = (2.5, 97.5)
 
 
 @dataclass(frozen=True, slots=True)
@@ -241,19 +239,18 @@ def _objective_gain(
 
 def _estimate(values: Float64Array) -> Estimate:
     """Return the first value with the interval of the others."""
-    low, high = np.nanpercentile(values[1:], _PERCENTILES)
-    return Estimate(float(values[0]), float(low), float(high))
+    return interval(float(values[0]), values[1:])
 
 
 def _resampled(parts: list[tuple[Float64Array, IntArray]], seed: int) -> Float64Array:
     """Return the mean over collections: as it is, then over resampled patients."""
     generator = np.random.default_rng(seed)
-    total = np.zeros(1 + _N_RESAMPLES)
+    total = np.zeros(1 + N_RESAMPLES)
     for values, groups in parts:
         names, numbers = np.unique(groups, return_inverse=True)
         sums, counts = np.bincount(numbers, values), np.bincount(numbers)
         draws = generator.multinomial(
-            names.size, np.full(names.size, 1.0 / names.size), size=_N_RESAMPLES
+            names.size, np.full(names.size, 1.0 / names.size), size=N_RESAMPLES
         )
         total[0] += values.mean() / len(parts)
         total[1:] += (draws @ sums) / (draws @ counts) / len(parts)

@@ -14,7 +14,6 @@ from cds.adapters.case_library import IndexedCaseLibrary
 from cds.adapters.dicom_files import frames_from_file, start_decoding_process
 from cds.adapters.egress import EgressClients
 from cds.adapters.ehr_peers import EhrHttp, EhrPeers, TokenClaims
-from cds.adapters.encoder_generations import EncoderGenerations as EncoderGenerations
 from cds.adapters.encoder_rollouts import recent_change
 from cds.adapters.generations import INDEX_FOLDER
 from cds.adapters.hook_calls import SqlHookCalls
@@ -23,8 +22,6 @@ from cds.adapters.smart_configuration import SmartConfiguration
 from cds.adapters.smart_sessions import SqlSessionStore
 from cds.adapters.sql.engine import limit_waits
 from cds.adapters.storage import Storage, SystemClock, open_storage
-from cds.analysis import AnalysisDefaults as AnalysisDefaults
-from cds.analysis import AnalysisPorts as AnalysisPorts
 from cds.analysis import Analyst, HookAnalysis
 from cds.domain.errors import CdsError, Reason
 from cds.domain.generation import IndexPassport
@@ -41,13 +38,9 @@ from cds.engine.background import Background, open_background
 from cds.engine.encoder_parts import PartsOverPorts
 from cds.engine.encoders import Encoders, registry_of
 from cds.engine.index_upkeep import IndexUpkeep
-from cds.engine.index_upkeep import library_with_upkeep as library_with_upkeep
 from cds.engine.picture_views import blob_of, listed_study, noise_png
 from cds.engine.similarity_maps import RegionPictures, SimilarityMaps
-from cds.library.index_building import EncoderIdentity as EncoderIdentity
-from cds.library.picture_preparation import kept_thumbnail as kept_thumbnail
 from cds.library.picture_preparation import to_png
-from cds.pipeline import Tools as Tools
 from cds.ports import (
     AuditEvent,
     AuditTrail,
@@ -60,7 +53,6 @@ from cds.ports import (
 )
 from cds.settings import Settings
 from models.embedder import OnnxImageEmbedder
-from models.patient_features import CataloguePatientFeatures as CataloguePatientFeatures
 
 DOOR_WAIT_MS = 200  # for another writer of the database; a hook has to answer within 450 ms
 

@@ -20,13 +20,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.adapter_selection import group_folds, inner_winner
+from models.evaluation.bootstrap import N_RESAMPLES, Estimate, interval
 from models.evaluation.held_out import Answers, answered
 from models.evaluation.shared_pictures import (
     SOURCES,
     FrozenEncoder,
     labelled_embeddings,
 )
-from models.evaluation.within_source import Estimate
 from models.labelled_vectors import LabelledVectors
 from models.manifest import MODEL_FILE, PREPROCESSOR_FILE
 from models.preprocessing import Preprocessing
@@ -35,7 +35,6 @@ from models.site_adapter import CANDIDATES, IDENTITY, Candidate, fitted
 
 N_SEEDS, N_FOLDS = 3, 5
 LIBRARIES = ("training folds", "held-out fold")
-_N_RESAMPLES = 1000
 
 Found = dict[tuple[str, int], list[tuple[Answers, Answers]]]
 
@@ -145,7 +144,7 @@ def _source_table(pairs: list[tuple[Answers, Answers]]) -> dict[str, NDArray[np.
     names, numbers = np.unique(groups, return_inverse=True)
     generator = np.random.default_rng(7)
     uniform = np.full(names.size, 1.0 / names.size)
-    draws = generator.multinomial(names.size, uniform, size=_N_RESAMPLES)
+    draws = generator.multinomial(names.size, uniform, size=N_RESAMPLES)
     draws = np.vstack([np.ones(names.size, dtype=draws.dtype), draws])
     counts = draws @ np.bincount(numbers)
     table = {}
@@ -156,7 +155,7 @@ def _source_table(pairs: list[tuple[Answers, Answers]]) -> dict[str, NDArray[np.
     areas = [
         np.mean([p[side].auroc(np.arange(p[side].classes.size)) for p in pairs]) for side in (0, 1)
     ]
-    table["AUROC"] = np.repeat(np.array(areas)[:, None], 1 + _N_RESAMPLES, axis=1)
+    table["AUROC"] = np.repeat(np.array(areas)[:, None], 1 + N_RESAMPLES, axis=1)
     return table
 
 
@@ -165,15 +164,15 @@ def _told_values(table: dict[str, NDArray[np.float64]]) -> dict[str, Any]:
         measure: {
             "before": float(values[0, 0]),
             "after": float(values[1, 0]),
-            "gain": asdict(_estimate(values[1] - values[0])),
+            "gain": asdict(_gain(values)),
         }
         for measure, values in table.items()
     }
 
 
-def _estimate(values: NDArray[np.float64]) -> Estimate:
-    low, high = np.percentile(values[1:], (2.5, 97.5))
-    return Estimate(float(values[0]), float(low), float(high))
+def _gain(values: NDArray[np.float64]) -> Estimate:
+    gain = values[1] - values[0]
+    return interval(float(gain[0]), gain[1:])
 
 
 def table(results: dict[str, Any]) -> str:

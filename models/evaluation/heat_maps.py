@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 SEED = 0
 N_PAIRS = 100
 MASKS = ("local mean", "picture mean", "black")
-MAPS = ("beyond the library's mean", "plain")
 
 
 def evaluated(shared: Path, synthetic: Path | None, *, n_pairs: int = N_PAIRS) -> dict[str, Any]:
