@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.adapter_selection import group_folds, inner_winner
-from models.evaluation.bootstrap import N_RESAMPLES, Estimate, interval
+from models.evaluation.fold_gains import gains, resampled
 from models.evaluation.held_out import Answers, answered
 from models.evaluation.shared_pictures import (
     SOURCES,
@@ -126,7 +126,7 @@ def _measures(found: Found) -> dict[str, Any]:
     result: dict[str, Any] = {}
     for library in LIBRARIES:
         numbers = sorted(number for name, number in found if name == library)
-        tables = {number: _source_table(found[library, number]) for number in numbers}
+        tables = {number: resampled(found[library, number]) for number in numbers}
         result[library] = {
             SOURCES[number].folder: _told_values(tables[number]) for number in numbers
         }
@@ -138,41 +138,8 @@ def _measures(found: Found) -> dict[str, Any]:
     return result
 
 
-def _source_table(pairs: list[tuple[Answers, Answers]]) -> dict[str, NDArray[np.float64]]:
-    """Return measure -> shape ``(2, 1 + resamples)``: before and after, as is and resampled."""
-    groups = np.concatenate([before.groups for before, _ in pairs])
-    names, numbers = np.unique(groups, return_inverse=True)
-    generator = np.random.default_rng(7)
-    uniform = np.full(names.size, 1.0 / names.size)
-    draws = generator.multinomial(names.size, uniform, size=N_RESAMPLES)
-    draws = np.vstack([np.ones(names.size, dtype=draws.dtype), draws])
-    counts = draws @ np.bincount(numbers)
-    table = {}
-    for measure in ("first", "fifth"):
-        values = [np.concatenate([getattr(p[side], measure) for p in pairs]) for side in (0, 1)]
-        sums = [draws @ np.bincount(numbers, one) / counts for one in values]
-        table["P@1" if measure == "first" else "P@5"] = np.stack(sums)
-    areas = [
-        np.mean([p[side].auroc(np.arange(p[side].classes.size)) for p in pairs]) for side in (0, 1)
-    ]
-    table["AUROC"] = np.repeat(np.array(areas)[:, None], 1 + N_RESAMPLES, axis=1)
-    return table
-
-
 def _told_values(table: dict[str, NDArray[np.float64]]) -> dict[str, Any]:
-    return {
-        measure: {
-            "before": float(values[0, 0]),
-            "after": float(values[1, 0]),
-            "gain": asdict(_gain(values)),
-        }
-        for measure, values in table.items()
-    }
-
-
-def _gain(values: NDArray[np.float64]) -> Estimate:
-    gain = values[1] - values[0]
-    return interval(float(gain[0]), gain[1:])
+    return {measure: asdict(gain) for measure, gain in gains(table).items()}
 
 
 def table(results: dict[str, Any]) -> str:
@@ -189,9 +156,10 @@ def table(results: dict[str, Any]) -> str:
             for source, values in sources.items():
                 first, fifth, area = (values[name] for name in ("P@1", "P@5", "AUROC"))
                 lines.append(
-                    f"| {source} | {first['before']:.3f} | {first['after']:.3f} | "
+                    f"| {source} | {first['before']['value']:.3f} | "
+                    f"{first['after']['value']:.3f} | "
                     f"{_signed(first['gain'])} | {_signed(fifth['gain'])} | "
-                    f"{area['before']:.3f} -> {area['after']:.3f} |"
+                    f"{area['before']['value']:.3f} -> {area['after']['value']:.3f} |"
                 )
             lines.append("")
         times = ", ".join(f"{name} {n}" for name, n in sorted(result["chosen"].items()))

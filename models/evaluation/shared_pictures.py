@@ -107,8 +107,8 @@ def labelled_embeddings(
             raise ValueError(f"the data folder lacks {source.folder}")
         rows = table_rows(folder)
         vectors, thumbnails = _cached(rows, folder, encoder, cache, told)
-        classes = _classes(rows, source)
-        groups = _groups(rows, thumbnails, source)
+        classes = classes_of(rows, source)
+        groups = groups_of(rows, thumbnails, source)
         kept = classes >= 0
         parts.append(
             LabelledVectors(
@@ -151,20 +151,22 @@ def _cached(
         batch = np.stack([encoder.preprocessing.normalise(square) for square in squares])
         (embedded,) = session.run(["embedding"], {"pixel_values": batch})
         vectors.append(embedded / np.linalg.norm(embedded, axis=1, keepdims=True))
-        thumbnails += [_thumbnail(square) for square in squares]
+        thumbnails += [thumbnail(square) for square in squares]
     cache.mkdir(parents=True, exist_ok=True)
     joined = np.concatenate(vectors).astype(np.float32), np.stack(thumbnails)
     np.savez(file, allow_pickle=False, names=names, vectors=joined[0], thumbnails=joined[1])
     return joined
 
 
-def _thumbnail(square: Float32Array) -> Float32Array:
+def thumbnail(square: Float32Array) -> Float32Array:
+    """Shrink a preprocessed picture ``(s, s)`` to the ``(1024,)`` grey values that tell copies."""
     side, cell = THUMBNAIL_SIDE_PX, square.shape[0] // THUMBNAIL_SIDE_PX
     means: Float32Array = square.reshape(side, cell, side, cell).mean(axis=(1, 3)).ravel()
     return means
 
 
-def _classes(rows: list[dict[str, str]], source: Source) -> IntArray:
+def classes_of(rows: list[dict[str, str]], source: Source) -> IntArray:
+    """Return the class of each row of a table, shape ``(n,)``; -1 where it has none."""
     names = source.classes or tuple(sorted({row["labels"] for row in rows}))
     return np.array(
         [
@@ -175,7 +177,7 @@ def _classes(rows: list[dict[str, str]], source: Source) -> IntArray:
     )
 
 
-def _groups(rows: list[dict[str, str]], thumbnails: Float32Array, source: Source) -> IntArray:
+def groups_of(rows: list[dict[str, str]], thumbnails: Float32Array, source: Source) -> IntArray:
     """Join pictures of one patient, article or named duplicate group, and near-duplicates."""
     pairs = alike_pairs(thumbnails, threshold=source.duplicate_correlation)
     return joined_groups([_keys(row, source) for row in rows], pairs)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import torch
 from torch.nn import functional
 
@@ -72,3 +73,39 @@ def _erased(images: torch.Tensor, side: float, generator: torch.Generator) -> to
     in_columns = (across >= left[:, None]) & (across < (left + width)[:, None])
     covered = in_rows[:, None, :, None] & in_columns[:, None, None, :]
     return images.masked_fill(covered, 0.5)
+
+
+def mixed(
+    activations: torch.Tensor, labels: torch.Tensor, mixing: float, generator: torch.Generator
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Blend each picture of a batch with another one, and their labels with them.
+
+    Parameters
+    ----------
+    activations
+        Shape ``(n, c, h, w)``: pictures, or what frozen layers made of them.
+    labels
+        Shape ``(n, m)``.
+    mixing
+        Both parameters of the beta distribution that the share is drawn from, once per batch; the
+        larger share stays with the picture itself.
+    generator
+        The source of randomness.
+
+    Returns
+    -------
+    tuple of torch.Tensor
+        Of the same shapes.
+
+    References
+    ----------
+    Zhang et al., "mixup: Beyond Empirical Risk Minimization", arXiv:1710.09412; of hidden layers:
+    Verma et al., "Manifold Mixup", arXiv:1806.05236.
+
+    """
+    seed = int(torch.randint(2**31, (1,), generator=generator))
+    share = float(np.random.default_rng(seed).beta(mixing, mixing))
+    share = max(share, 1.0 - share)
+    partner = torch.randperm(len(activations), generator=generator)
+    blended = share * activations + (1.0 - share) * activations[partner]
+    return blended, share * labels + (1.0 - share) * labels[partner]

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from models.training.labels import LabelSpace, rarity_weights
+from models.training.labels import LabelSpace, label_spaces, of_classes, rarity_weights
+from models.training.recipe import Recipe, RecipeError
 from models.training.rows import Row
-
-if TYPE_CHECKING:
-    from models.training.recipe import Recipe
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -40,6 +37,37 @@ class TrainingSet:
         """Return the labels of rows of one source, ``(n, m)``."""
         rows = [self.rows[index] for index in batch.tolist()]
         return torch.from_numpy(self.spaces[rows[0].source].indicator(rows))
+
+
+def training_set_of(
+    rows: Sequence[Row],
+    squares: NDArray[np.uint8],
+    classes: Mapping[str, tuple[str, ...]],
+    recipe: Recipe,
+) -> TrainingSet:
+    """Make the training side that a recipe asks for.
+
+    Parameters
+    ----------
+    rows, squares
+        What may be trained on.
+    classes
+        Source to the classes by which retrieval within it is measured.
+    recipe
+        Says what is learnt.
+
+    Raises
+    ------
+    RecipeError
+        If classes are asked for and no picture has one.
+
+    """
+    if recipe.targets == "classes":
+        kept, rows = of_classes(rows, classes)
+        if not kept:
+            raise RecipeError("no source has two classes, so that there is nothing to train on")
+        squares = squares[kept]
+    return TrainingSet(rows, squares, label_spaces(rows))
 
 
 class BatchPlan:

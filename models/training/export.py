@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import warnings
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -19,6 +19,7 @@ from models.embedder import (
     INPUT_NAME,
 )
 from models.manifest import CONFIG_FILE, MODEL_FILE, PREPROCESSOR_FILE, Manifest, TrainingRows
+from models.training.half_precision import halve, round_to_half
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -66,7 +67,7 @@ class ExportedGraph(nn.Module):
         heads = self.encoder.finding_heads
         if heads is None or not heads.names:
             return embedding, feature_map
-        return embedding, feature_map, heads(embedding)
+        return embedding, feature_map, heads(self.encoder.learnt(embedding))
 
 
 def output_names(encoder: RetrievalEncoder) -> list[str]:
@@ -109,7 +110,12 @@ def export_encoder(
     """
     folder.mkdir(parents=True, exist_ok=True)
     encoder = encoder.eval()
+    is_halved = encoder.anchor is not None
+    if is_halved:
+        round_to_half(encoder)
     _write_onnx(encoder, preprocessing, folder / MODEL_FILE)
+    if is_halved:
+        halve(folder / MODEL_FILE)
     _write_json(folder / PREPROCESSOR_FILE, preprocessing.to_config())
     _write_json(folder / CONFIG_FILE, _configuration(encoder, preprocessing))
     difference = parity(encoder, preprocessing, folder / MODEL_FILE)
@@ -120,7 +126,7 @@ def export_encoder(
     Manifest.of_folder(
         folder,
         created_on=provenance.created_on,
-        dimension=encoder.projection.out_channels,
+        dimension=encoder.dimension,
         training=provenance.training,
     ).write(folder)
     return difference
@@ -163,11 +169,13 @@ def _configuration(encoder: RetrievalEncoder, preprocessing: Preprocessing) -> d
     configuration: dict[str, object] = {
         "architectures": ["RetrievalEncoder"],
         "model_type": "mobilenet_v2",
-        "hidden_size": encoder.projection.out_channels,
+        "hidden_size": encoder.dimension,
         "image_size": preprocessing.size_px,
         "num_channels": len(preprocessing.mean),
         "opset_version": OPSET_VERSION,
     }
+    if encoder.anchor is not None:
+        configuration["anchor"] = asdict(encoder.anchor.shape)
     heads = encoder.finding_heads
     if heads is not None and heads.names:
         configuration["id2label"] = {str(n): name for n, name in enumerate(heads.names)}

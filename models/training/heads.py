@@ -49,6 +49,15 @@ class FindingHeads(nn.Module):
         """Map embeddings ``(n, d)`` to the logits of all heads, in the order of `names`."""
         return torch.cat([head(embeddings * LOGIT_SCALE) for head in self.heads], dim=1)
 
+    def read(self, axes: torch.Tensor) -> None:
+        """Take the components of embeddings along axes ``(d', d)`` instead of all ``d``."""
+        for number, head in enumerate(self.heads):
+            reading = nn.Linear(axes.shape[0], head.out_features)
+            with torch.no_grad():
+                reading.weight.copy_(head.weight @ axes.T)
+                reading.bias.copy_(head.bias)
+            self.heads[number] = reading
+
     @property
     def names(self) -> list[str]:
         """Return "source: label" of each logit."""

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from cds.domain.errors import CdsError, Reason
 from models.manifest import MANIFEST_FILE
-from models.training.batches import TrainingSet
+from models.training.batches import training_set_of
 from models.training.card import CARD_FILE, CardFacts, card_text
 from models.training.checkpoints import CheckpointError
 from models.training.cleaning import CleanPictures, clean_pictures
@@ -28,7 +28,7 @@ from models.training.comparison import (
 from models.training.epoch_report import EpochReport, Reporter
 from models.training.export import ExportError, Provenance, export_encoder
 from models.training.features import embeddings_of, pooled_features, unit_rows
-from models.training.labels import label_spaces, measured_classes
+from models.training.labels import measured_classes
 from models.training.memory import keep_freed_memory
 from models.training.mobilenet import RetrievalEncoder, Start, start_from
 from models.training.phase import DivergedError
@@ -210,7 +210,7 @@ class _Session:
         rows = [self.pictures.rows[index] for index in trained_on.tolist()]
         encoder = train(
             self.start.encoder,
-            TrainingSet(rows, self.pictures.squares[trained_on], label_spaces(rows)),
+            training_set_of(rows, self.pictures.squares[trained_on], self.classes, self.job.recipe),
             self.preprocessing,
             self.job.recipe,
             self._epoch_report(),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -120,6 +121,34 @@ def class_of(row: Row, classes: Sequence[str]) -> int | None:
         if (name.removeprefix(WITHOUT) in row.labels) is not is_absence:
             return number
     return None
+
+
+def of_classes(
+    rows: Sequence[Row], classes: Mapping[str, tuple[str, ...]]
+) -> tuple[list[int], list[Row]]:
+    """Keep the rows that have a class of their source, and of their labels only that class.
+
+    Parameters
+    ----------
+    rows
+        Of any sources.
+    classes
+        Source to its classes.
+
+    Returns
+    -------
+    tuple
+        Places of the kept rows, ascending, and the rows themselves.
+
+    """
+    kept, reduced = [], []
+    for place, row in enumerate(rows):
+        number = class_of(row, classes.get(row.source, ()))
+        if number is not None:
+            kept.append(place)
+            label = classes[row.source][number]
+            reduced.append(dataclasses.replace(row, labels=frozenset({label})))
+    return kept, reduced
 
 
 def rarity_weights(space: LabelSpace, rows: Sequence[Row]) -> NDArray[np.float64]:

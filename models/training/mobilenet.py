@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import onnx
 import torch
-from onnx import numpy_helper
 from torch import nn
 from torch.nn import functional
 
-from models.manifest import MODEL_FILE, PREPROCESSOR_FILE, read_manifest
+from models.manifest import CONFIG_FILE, MODEL_FILE, PREPROCESSOR_FILE, read_manifest
 from models.preprocessing import Preprocessing
 from models.runtime import open_session
+from models.training.anchor import Anchor, AnchorShape, joined_map
+from models.training.half_precision import initial_values
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -143,8 +145,11 @@ class RetrievalEncoder(nn.Module):
     test_zooms
         Magnifications of the picture's centre whose feature maps are averaged by `forward`; at
         most 1.3, so that a place stays roughly where it is.
+    anchor
+        What is kept of the network before its training, if anything; the training itself does not
+        look at it.
     finding_heads
-        The classifiers that training gave it, if any.
+        The classifiers that training gave it, if any. They read the learnt components.
 
     """
 
@@ -152,17 +157,38 @@ class RetrievalEncoder(nn.Module):
         super().__init__()
         self.network = network
         self.projection = nn.Conv2d(network.n_features, dimension, 1)
+        self.anchor: Anchor | None = None
         self.test_zooms: tuple[float, ...] = (1.0,)
         self.finding_heads: FindingHeads | None = None
+
+    @property
+    def dimension(self) -> int:
+        """Length of the embedding."""
+        learnt: int = self.projection.out_channels
+        return learnt + (self.anchor.shape.dimension if self.anchor is not None else 0)
 
     def forward(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Map ``(n, 3, h, w)`` to embeddings ``(n, d)`` and feature maps ``(n, d, h', w')``."""
         if self.test_zooms == (1.0,):
-            return self.projected(self.network(images))
+            return _with_embedding(self._feature_map(images))
         # One pass over all magnifications: the exported graph holds each convolution once.
         views = torch.cat([zoomed(images, zoom) for zoom in self.test_zooms])
-        feature_maps = torch.chunk(self.projected(self.network(views))[1], len(self.test_zooms))
+        feature_maps = torch.chunk(self._feature_map(views), len(self.test_zooms))
         return _with_embedding(torch.stack(feature_maps).mean(dim=0))
+
+    def learnt(self, embeddings: torch.Tensor) -> torch.Tensor:
+        """Return the learnt components of embeddings ``(n, dimension)``, of unit norm."""
+        return functional.normalize(embeddings[:, : self.projection.out_channels], dim=1)
+
+    def _feature_map(self, images: torch.Tensor) -> torch.Tensor:
+        """Map ``(n, 3, h, w)`` to ``(n, dimension, h', w')``."""
+        if self.anchor is None:
+            projected: torch.Tensor = self.projection(self.network(images))
+            return projected
+        n_shared = self.anchor.shape.n_shared_blocks
+        shared = self.network.blocks[:n_shared](images)
+        learnt = self.projection(self.network.blocks[n_shared:](shared))
+        return joined_map(learnt, self.anchor(shared), self.anchor.shape.weight)
 
     def projected(self, features: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Map features ``(n, n_features, h', w')`` to embeddings and feature maps."""
@@ -234,10 +260,24 @@ def start_from(path: Path) -> Start:
         return Start(path.name, RetrievalEncoder(network), Preprocessing(), has_projection=False)
     manifest = read_manifest(path)
     manifest.verified_files(path)
-    encoder = RetrievalEncoder(MobileNetV2(), manifest.dimension)
+    encoder = _empty_encoder(
+        json.loads((path / CONFIG_FILE).read_text("utf-8")), manifest.dimension
+    )
     _fill(encoder, path / MODEL_FILE)
     preprocessing = Preprocessing.from_file(path / PREPROCESSOR_FILE)
     return Start(manifest.name, encoder, preprocessing, has_projection=True)
+
+
+def _empty_encoder(configuration: dict[str, Any], dimension: int) -> RetrievalEncoder:
+    """Return an encoder of a configuration's shape, with random weights."""
+    stated = configuration.get("anchor")
+    if stated is None:
+        return RetrievalEncoder(MobileNetV2(), dimension)
+    shape = AnchorShape(**stated)
+    encoder = RetrievalEncoder(MobileNetV2(), dimension - shape.dimension)
+    late = encoder.network.blocks[shape.n_shared_blocks :]
+    encoder.anchor = Anchor(late, encoder.network.n_features, shape)
+    return encoder
 
 
 def pretrained_mobilenet(path: Path) -> MobileNetV2:
@@ -273,15 +313,16 @@ def _fill(network: nn.Module, path: Path) -> None:
         raise ValueError(f"{path.name} cannot be read") from None
     open_session(content)
     graph = onnx.load_model_from_string(content).graph
-    values = {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer}
+    values = initial_values(graph)
     nodes = [node for node in graph.node if node.op_type == "Conv"]
     convolutions = [part for part in network.modules() if isinstance(part, nn.Conv2d)]
     if len(nodes) < len(convolutions):
         raise ValueError("the ONNX file has too few convolutions for MobileNetV2 1.0")
     with torch.no_grad():
         for convolution, node in zip(convolutions, nodes, strict=False):
-            weight, bias = (torch.from_numpy(values[name].copy()) for name in node.input[1:3])
-            if weight.shape != convolution.weight.shape:
+            held = [torch.from_numpy(values[name]) for name in node.input[1:3]]
+            wanted = [part for part in (convolution.weight, convolution.bias) if part is not None]
+            if [one.shape for one in held] != [one.shape for one in wanted]:
                 raise ValueError(f"convolution {node.name or node.output[0]} does not fit")
-            convolution.weight.copy_(weight)
-            convolution.bias.copy_(bias)
+            for own, one in zip(wanted, held, strict=True):
+                own.copy_(one)

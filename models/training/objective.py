@@ -60,7 +60,7 @@ class Objective:
         embeddings
             Shape ``(n_views * n, d)``, unit norm; all first views, then all second ones.
         labels
-            Shape ``(n, m)``.
+            Shape ``(n, m)``, in [0, 1].
 
         Returns
         -------
@@ -88,8 +88,9 @@ class Objective:
         weights = self.label_weights.get(source)
         smoothing = self.recipe.label_smoothing
         if self.heads.spaces[self.heads.number_of[source]].is_exclusive:
+            wanted = labels if self.recipe.mixing else labels.argmax(dim=1)
             return functional.cross_entropy(
-                logits, labels.argmax(dim=1), weight=weights, label_smoothing=smoothing
+                logits, wanted, weight=weights, label_smoothing=smoothing
             )
         smoothed = labels * (1.0 - smoothing) + 0.5 * smoothing
         return functional.binary_cross_entropy_with_logits(logits, smoothed, pos_weight=weights)

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 BALANCES = ("none", "sampling", "loss")
+TARGETS = ("labels", "classes")
 NORMALISATIONS = ("folded", "frozen", "batch")
 PRECISIONS = ("float32", "bfloat16")
 # More would move the places of a feature map away from where they are in the picture.
@@ -89,6 +90,12 @@ class Recipe:
         Of AdamW.
     temperature, contrast_weight, head_weight, label_smoothing
         Of the objective.
+    mixing
+        Where positive: pairs of pictures of a batch are blended where they enter the trained
+        layers, with a share drawn from Beta(mixing, mixing), and so are their labels (mixup).
+    targets
+        ``labels``: every label of a picture, as its source words them; ``classes``: only those
+        classes by which retrieval within its source is measured, and pictures that have one.
     balance
         Against rare labels: ``none``; ``sampling`` draws each picture as often as its labels are
         rare; ``loss`` weighs the classification.
@@ -113,6 +120,12 @@ class Recipe:
     test_zooms
         Magnifications of the centre whose feature maps are averaged at embedding; part of the
         exported graph.
+    anchor_dimension, anchor_weight
+        Where the first is positive: so many components of the embedding come from the network as it
+        was before the training (`models.training.anchor`), and their direction weighs so much
+        beside the learnt one, which weighs 1. At least one block has to stay frozen.
+    learnt_dimension
+        Where positive: the learnt components are reduced to so many principal ones at the end.
     augmentation
         How far pictures are changed.
 
@@ -134,6 +147,8 @@ class Recipe:
     contrast_weight: float = 1.0
     head_weight: float = 1.0
     label_smoothing: float = 0.0
+    mixing: float = 0.0
+    targets: str = "labels"
     balance: str = "none"
     averaging: float = 0.98
     n_averaged_epochs: int = 0
@@ -142,10 +157,14 @@ class Recipe:
     precision: str = "float32"
     training_size_px: int = 0
     test_zooms: tuple[float, ...] = (1.0,)
+    anchor_dimension: int = 0
+    anchor_weight: float = 1.0
+    learnt_dimension: int = 0
     augmentation: AugmentationRule = field(default_factory=AugmentationRule)
 
     def __post_init__(self) -> None:
         for name, allowed in (
+            ("targets", TARGETS),
             ("balance", BALANCES),
             ("normalisation", NORMALISATIONS),
             ("precision", PRECISIONS),
@@ -160,6 +179,8 @@ class Recipe:
                 "stored views go with folded normalisation, at the encoder's own size, and without "
                 "a self-supervised warm-up"
             )
+        if self.anchor_dimension and not self.n_frozen_blocks:
+            raise RecipeError("an anchor reads behind frozen blocks: freeze one at least")
         if self.patience and self.n_averaged_epochs:
             raise RecipeError(
                 "patience keeps the best epoch, n_averaged_epochs the mean of the last"
@@ -232,15 +253,28 @@ def _refuse_out_of_range(recipe: Recipe) -> None:
         "n_stored_views",
         "patience",
     )
-    whole += ("n_epochs", "n_frozen_blocks", "n_averaged_epochs", "training_size_px")
+    whole += (
+        "anchor_dimension",
+        "learnt_dimension",
+        "n_epochs",
+        "n_frozen_blocks",
+        "n_averaged_epochs",
+        "training_size_px",
+    )
     checks = [(name, getattr(recipe, name) >= 0) for name in whole]
     checks += [
         (name, getattr(recipe, name) > 0.0)
-        for name in ("projection_rate", "backbone_rate", "head_rate", "temperature")
+        for name in (
+            "anchor_weight",
+            "projection_rate",
+            "backbone_rate",
+            "head_rate",
+            "temperature",
+        )
     ]
     checks += [
         (name, getattr(recipe, name) >= 0.0)
-        for name in ("weight_decay", "contrast_weight", "head_weight")
+        for name in ("weight_decay", "contrast_weight", "head_weight", "mixing")
     ]
     checks += [
         ("batch_size", recipe.batch_size >= 2),

@@ -8,6 +8,7 @@ most of the time, then run once per view and not once per epoch.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import hashlib
 import json
 import math
@@ -16,8 +17,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
+from models.training.anchor import (
+    Anchor,
+    AnchorShape,
+    principal_projection,
+    reduce_learnt,
+)
+from models.training.augmentation import mixed
 from models.training.batches import BatchPlan, TrainingSet
 from models.training.checkpoints import Checkpoint, CheckpointError
+from models.training.features import embeddings_of, pooled_features
 from models.training.heads import FindingHeads
 from models.training.losses import supervised_contrastive
 from models.training.normalisation import fold_batch_norm, insert_batch_norm
@@ -90,10 +99,16 @@ def train(  # the sixth is optional
     """
     torch.manual_seed(recipe.seed)
     encoder.to(memory_format=torch.channels_last).eval()
+    earlier, encoder.anchor = encoder.anchor, None
     encoder.finding_heads = FindingHeads(training_set.spaces, encoder.projection.out_channels)
     run = _Run(encoder, encoder.finding_heads, training_set, preprocessing, recipe)
+    anchor = run.anchor(earlier)
     kept = run.through(after_epoch, checkpoint)
     fold_batch_norm(kept)
+    if recipe.learnt_dimension:
+        embedded = embeddings_of(kept.eval(), training_set.squares, preprocessing)
+        reduce_learnt(kept, embedded, recipe.learnt_dimension)
+    kept.anchor = anchor
     kept.test_zooms = recipe.test_zooms
     kept.eval()
     return kept
@@ -122,7 +137,6 @@ class _Run:
         self.frozen = encoder.network.blocks[: recipe.n_frozen_blocks]
         self.frozen.requires_grad_(requires_grad=False)
         self.late = encoder.network.blocks[recipe.n_frozen_blocks :]
-        self.views = self._views()
         self._prepare_normalisation()
 
     def through(self, after_epoch: AfterEpoch, checkpoint: Path | None) -> RetrievalEncoder:
@@ -159,6 +173,22 @@ class _Run:
         fine_tune.run(self._loss, after_epoch, save)
         kept: RetrievalEncoder = fine_tune.kept.final()
         return kept
+
+    def anchor(self, earlier: Anchor | None) -> Anchor | None:
+        """Return what is kept of the start; to be called before anything is trained.
+
+        An earlier anchor stays where the recipe asks for none and the blocks that it reads behind
+        keep their weights.
+        """
+        recipe = self.recipe
+        if not recipe.anchor_dimension:
+            stays = earlier and earlier.shape.n_shared_blocks <= recipe.n_frozen_blocks
+            return earlier if stays else None
+        shape = AnchorShape(recipe.n_frozen_blocks, recipe.anchor_dimension, recipe.anchor_weight)
+        anchor = Anchor(self.late, self.encoder.network.n_features, shape)
+        squares, preprocessing = self.training_set.squares, self.preprocessing
+        anchor.fit(pooled_features(self.encoder.network, squares, preprocessing))
+        return anchor
 
     def _warm_up(
         self,
@@ -205,7 +235,9 @@ class _Run:
                 chosen = torch.randint(pooled.shape[1], (n_rows,), generator=generator)
                 rows = torch.from_numpy(batch).repeat(self.objective.n_views(source))
                 features = pooled[rows, chosen][:, :, None, None]
-                value = self._objective_of(source, batch, features)
+                embeddings = self.encoder.projected(features)[0]
+                labels = self.training_set.labels(batch)
+                value = self.objective.loss(source, embeddings, labels)
                 optimizer.zero_grad(set_to_none=True)
                 value.backward()
                 optimizer.step()
@@ -217,30 +249,30 @@ class _Run:
         self, source: str, batch: NDArray[np.intp], generator: torch.Generator
     ) -> torch.Tensor:
         """Return the loss of a batch with its labels."""
-        features = self._features(batch, self.objective.n_views(source), generator)
-        return self._objective_of(source, batch, features)
-
-    def _objective_of(
-        self, source: str, batch: NDArray[np.intp], features: torch.Tensor
-    ) -> torch.Tensor:
-        """Return the loss of the features of stacked views."""
-        embeddings = self.encoder.projected(features)[0]
-        return self.objective.loss(source, embeddings, self.training_set.labels(batch))
+        drawn = self._drawn(batch, self.objective.n_views(source), generator)
+        labels = self.training_set.labels(batch)
+        if self.recipe.mixing and len(drawn) == len(labels):
+            drawn, labels = mixed(drawn, labels, self.recipe.mixing, generator)
+        embeddings = self.encoder.projected(self._features(drawn))[0]
+        return self.objective.loss(source, embeddings, labels)
 
     def _unlabelled_loss(
         self, source: str, batch: NDArray[np.intp], generator: torch.Generator
     ) -> torch.Tensor:
         """Return the contrast of two views of each picture against the others of its source."""
         del source
-        embeddings = self.encoder.projected(self._features(batch, 2, generator))[0]
+        embeddings = self.encoder.projected(self._features(self._drawn(batch, 2, generator)))[0]
         same_picture = torch.eye(len(batch)).repeat(2, 2)
         return supervised_contrastive(embeddings, same_picture, temperature=self.recipe.temperature)
 
-    def _features(
+    def _drawn(
         self, batch: NDArray[np.intp], n_views: int, generator: torch.Generator
     ) -> torch.Tensor:
-        """Return the last feature maps of stacked views of a batch."""
-        drawn = torch.cat([self.views.draw(batch, generator) for _ in range(n_views)])
+        """Return stacked views of a batch, as they enter the layers that are trained."""
+        return torch.cat([self.views.draw(batch, generator) for _ in range(n_views)])
+
+    def _features(self, drawn: torch.Tensor) -> torch.Tensor:
+        """Return the last feature maps of what `_drawn` gave."""
         is_short = self.recipe.precision == "bfloat16"
         with torch.autocast("cpu", dtype=torch.bfloat16, enabled=is_short):
             features: torch.Tensor = self.late(drawn)
@@ -256,8 +288,9 @@ class _Run:
         ]
         return [group for group in groups if group["params"]]
 
-    def _views(self) -> Views:
-        """Return fresh views, or store some."""
+    @functools.cached_property
+    def views(self) -> Views:
+        """Fresh views, or stored ones; made when they are needed: a finished run needs none."""
         parts = (self.frozen, self.training_set, self.preprocessing, self.recipe)
         if not self.recipe.n_stored_views:
             return FreshViews(*parts)
@@ -279,22 +312,25 @@ class _Run:
         )
 
     def _start_projection(self, pooled: torch.Tensor) -> None:
-        """Set the projection to the centred principal axes of features ``(n, views, c)``."""
-        features = pooled.flatten(0, 1).numpy()
+        """Set the projection to the centred principal axes of features ``(n, views, c)``.
+
+        Scaled so that projected features have a mean norm of about one: a learning rate then means
+        the same whatever the network's features measure.
+        """
         projection = self.encoder.projection
-        centre = features.mean(axis=0)
-        _, _, axes = np.linalg.svd(features - centre, full_matrices=False)
-        weight = np.zeros(projection.weight.shape[:2], dtype=np.float32)
-        n_axes = min(len(axes), len(weight))
-        weight[:n_axes] = axes[:n_axes]
+        weight, bias = principal_projection(pooled.flatten(0, 1).numpy(), projection.out_channels)
         with torch.no_grad():
             projection.weight.copy_(torch.from_numpy(weight)[:, :, None, None])
-            projection.bias.copy_(torch.from_numpy(-weight @ centre))
+            projection.bias.copy_(torch.from_numpy(bias))
 
     def _identity(self) -> str:
         """Return a hash of everything that decides what this run computes."""
         digest = hashlib.sha256()
-        digest.update(json.dumps(self.recipe.to_json(), sort_keys=True).encode())
+        # What comes after the training is not part of it.
+        recipe = dataclasses.replace(
+            self.recipe, anchor_dimension=0, anchor_weight=1.0, learnt_dimension=0
+        )
+        digest.update(json.dumps(recipe.to_json(), sort_keys=True).encode())
         digest.update(self.preprocessing.hash.encode())
         digest.update(np.ascontiguousarray(self.training_set.squares).tobytes())
         for row in self.training_set.rows:
