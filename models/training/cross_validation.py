@@ -4,7 +4,7 @@ Whole patients and near-duplicates are dealt to folds within each permissive sou
 an encoder is trained on the other four, without looking at anything but their pictures and labels,
 and its vectors are kept beside those of the frozen start, which sees the same pictures with the
 same preprocessing. Pictures that nothing is trained on (other modalities, abdomen or chest) are
-embedded by each of these encoders too. What is done is not done again; `--page` writes the figures.
+embedded by those of the first seed too. What is done is not done again; `--page` writes figures.
 """
 
 from __future__ import annotations
@@ -175,7 +175,10 @@ def train_fold(fold: Fold) -> None:
         _nothing_to_report,
         fold.out / f"{fold.name}.checkpoint.npz",
     )
-    vectors = embeddings_of(encoder, pictures.squares, preprocessing)
+    # Pictures that nothing is trained on are embedded by the encoders of the first seed only.
+    wanted = np.flatnonzero(pictures.trainable | (fold.seed == 0))
+    vectors = np.full((len(pictures.names), encoder.dimension), np.nan, dtype=np.float32)
+    vectors[wanted] = embeddings_of(encoder, pictures.squares[wanted], preprocessing)
     beside = fold.vectors.with_suffix(".part.npz")
     np.savez(beside, vectors=vectors, folds=folds)
     beside.replace(fold.vectors)

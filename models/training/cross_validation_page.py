@@ -41,7 +41,7 @@ class FoldVectors:
     seed, number
         Of the fold that was held out.
     vectors
-        Shape ``(n, d)``, unit norm, of all pictures.
+        Shape ``(n, d)``, unit norm; not numbers where a picture was not embedded.
     folds
         Shape ``(n,)``; -1 where a picture is never trained on.
 
@@ -77,7 +77,9 @@ class Results:
         return pairs
 
     def untrained(self, collection: str, library: str | None = None) -> list[Pair]:
-        """Answer the pictures of a collection that nothing was trained on, by each training.
+        """Answer the pictures of a collection that nothing was trained on.
+
+        By each training that embedded them.
 
         Parameters
         ----------
@@ -93,7 +95,8 @@ class Results:
         others = queries
         if library is not None:
             others = np.flatnonzero(measured & (pictures.collections == library))
-        return [self._pair(one.vectors, queries, others) for one in self.trainings]
+        embedding = [one for one in self.trainings if np.isfinite(one.vectors[queries]).all()]
+        return [self._pair(one.vectors, queries, others) for one in embedding]
 
     def _pair(self, vectors: Float32Array, queries: IntArray, library: IntArray) -> Pair:
         found = []
