@@ -71,7 +71,8 @@ def train(  # the sixth is optional
     Parameters
     ----------
     encoder
-        With the weights to start from.
+        With the weights to start from. If it has an anchor and the recipe asks for none, it keeps
+        its own, and the blocks that this reads behind stay frozen.
     training_set
         The training side only.
     preprocessing
@@ -100,6 +101,9 @@ def train(  # the sixth is optional
     torch.manual_seed(recipe.seed)
     encoder.to(memory_format=torch.channels_last).eval()
     earlier, encoder.anchor = encoder.anchor, None
+    if earlier is not None and not recipe.anchor_dimension:
+        n_frozen_blocks = max(recipe.n_frozen_blocks, earlier.shape.n_shared_blocks)
+        recipe = dataclasses.replace(recipe, n_frozen_blocks=n_frozen_blocks)
     encoder.finding_heads = FindingHeads(training_set.spaces, encoder.projection.out_channels)
     run = _Run(encoder, encoder.finding_heads, training_set, preprocessing, recipe)
     anchor = run.anchor(earlier)
@@ -175,15 +179,10 @@ class _Run:
         return kept
 
     def anchor(self, earlier: Anchor | None) -> Anchor | None:
-        """Return what is kept of the start; to be called before anything is trained.
-
-        An earlier anchor stays where the recipe asks for none and the blocks that it reads behind
-        keep their weights.
-        """
+        """Return what is kept of the start; to be called before anything is trained."""
         recipe = self.recipe
         if not recipe.anchor_dimension:
-            stays = earlier and earlier.shape.n_shared_blocks <= recipe.n_frozen_blocks
-            return earlier if stays else None
+            return earlier
         shape = AnchorShape(recipe.n_frozen_blocks, recipe.anchor_dimension, recipe.anchor_weight)
         anchor = Anchor(self.late, self.encoder.network.n_features, shape)
         squares, preprocessing = self.training_set.squares, self.preprocessing
