@@ -7,7 +7,7 @@ from pathlib import Path
 from cds.domain.errors import CdsError, Reason
 from models.manifest import MANIFEST_FILE
 
-SHIPPED_ENCODER_NAME = "precedent-cxr-1"
+SHIPPED_ENCODER_NAME = "precedent-cxr-2"
 
 _ENCODERS = Path(__file__).resolve().parent / "encoders"
 

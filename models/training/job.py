@@ -208,9 +208,11 @@ class _Session:
         self.reporter.say("Measuring the frozen start.")
         measures = {"frozen": comparison.measures(self._frozen_vectors())}
         rows = [self.pictures.rows[index] for index in trained_on.tolist()]
+        squares = self.pictures.squares[trained_on]
+        training_set = training_set_of(rows, squares, self.classes, self.job.recipe)
         encoder = train(
             self.start.encoder,
-            training_set_of(rows, self.pictures.squares[trained_on], self.classes, self.job.recipe),
+            training_set,
             self.preprocessing,
             self.job.recipe,
             self._epoch_report(),
@@ -221,7 +223,7 @@ class _Session:
         described = {title: described_measures(found) for title, found in measures.items()}
         self.record.write(measures=described)
         worse = self._worse(measures)
-        difference = self._export(encoder, rows, measures, worse)
+        difference = self._export(encoder, training_set.rows, measures, worse)
         return Outcome(measures, worse, difference)
 
     def _epoch_report(self) -> EpochReport:
@@ -261,7 +263,11 @@ class _Session:
         return ""
 
     def _export(
-        self, encoder: RetrievalEncoder, rows: list[Row], measures: dict[str, Measures], worse: str
+        self,
+        encoder: RetrievalEncoder,
+        rows: Sequence[Row],
+        measures: dict[str, Measures],
+        worse: str,
     ) -> float:
         """Write the encoder folder, its card and the end of the record."""
         job = self.job

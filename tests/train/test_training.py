@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import math
 from pathlib import Path
 
@@ -34,7 +33,6 @@ from models.training.rows import (
     permissive_rows,
 )
 from models.training.trainer import Recipe, TrainingSet, train
-from tests.unit.models.radiographs import a_radiograph
 
 SMALL = Preprocessing(size_px=96)
 STAGES = ((1, 8, 1, 1), (6, 8, 1, 2), (6, 16, 1, 2), (6, 16, 1, 2), (6, 24, 1, 2))
@@ -43,31 +41,6 @@ STAGES = ((1, 8, 1, 1), (6, 8, 1, 2), (6, 16, 1, 2), (6, 16, 1, 2), (6, 24, 1, 2
 def a_network() -> MobileNetV2:
     torch.manual_seed(5)
     return MobileNetV2(STAGES, n_features=48)
-
-
-@pytest.fixture
-def data(tmp_path: Path) -> Path:
-    """Two sources of generated pictures; the label is a blob at the left or the right base."""
-    for source, licence in (
-        (NIH, "NIH Clinical Center: no usage restrictions, attribution requested (CC0-like)"),
-        (HANNOVER, "CC BY 3.0"),
-    ):
-        folder = tmp_path / source
-        (folder / "images").mkdir(parents=True)
-        with (folder / "metadata.csv").open("w", newline="") as lines:
-            writer = csv.writer(lines)
-            writer.writerow(["file", "patient_id", "labels", "image_licence"])
-            for number in range(40):
-                pixels = a_radiograph(
-                    number + (1000 if source == NIH else 0), rows=110, columns=100
-                )
-                label = "Pneumonia" if source == NIH and number % 2 else "No Finding"
-                if label == "Pneumonia":
-                    pixels[60:90, 15:40] = 0.75
-                name = f"images/{number}.png"
-                Image.fromarray((pixels * 255).astype(np.uint8)).save(folder / name)
-                writer.writerow([name, f"p{number // 2}", label, licence])
-    return tmp_path
 
 
 def test_training_in_miniature_exports_an_encoder_that_serves_the_same_vectors(
