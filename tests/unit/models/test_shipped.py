@@ -17,11 +17,12 @@ from tests.unit.models.radiographs import a_frame
 if TYPE_CHECKING:
     from pathlib import Path
 
-# First eight components for `a_frame(seed)`, seeds 0 and 1; made with onnxruntime 1.31.1 on x86-64
+# First four learnt and first four general components for `a_frame(seed)`, seeds 0 and 1; made with onnxruntime 1.31.1 on x86-64
 # from the shipped folder: `OnnxImageEmbedder.from_folder(shipped_encoder()).embed(...)`.
+CHOSEN = [0, 1, 2, 3, 32, 33, 34, 35]
 GOLDEN = [
-    [-0.01427, 0.06102, 0.01224, 0.19253, 0.00987, 0.11633, 0.07567, 0.23532],
-    [-0.02592, 0.05607, 0.0175, 0.20701, 0.00586, 0.13022, 0.06145, 0.22234],
+    [-0.22861, 0.19117, -0.04678, -0.09136, -0.03944, 0.17262, -0.14635, 0.02621],
+    [-0.23371, 0.19366, -0.02979, -0.08065, -0.03845, 0.14866, -0.12459, 0.01394],
 ]
 
 PERMISSIVE_SOURCES = {
@@ -57,7 +58,7 @@ def test_shipped_encoder_of_a_batch_equals_the_loop_of_singles(embedder: OnnxIma
 def test_shipped_encoder_gives_its_golden_vectors(embedder: OnnxImageEmbedder) -> None:
     embeddings = embedder.embed([a_frame(0), a_frame(1)])
 
-    actual = np.stack([embedding.vector[:8] for embedding in embeddings])
+    actual = np.stack([embedding.vector[CHOSEN] for embedding in embeddings])
     assert np.allclose(actual, np.array(GOLDEN), atol=2e-3)
 
 
