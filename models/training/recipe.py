@@ -245,37 +245,29 @@ def changes_from_toml(path: Path) -> dict[str, Any]:
         raise RecipeError(f"{path.name} cannot be read as a TOML file") from None
 
 
+_NOT_NEGATIVE = (
+    "anchor_dimension",
+    "contrast_weight",
+    "head_weight",
+    "learnt_dimension",
+    "mixing",
+    "n_averaged_epochs",
+    "n_epochs",
+    "n_frozen_blocks",
+    "n_projection_epochs",
+    "n_self_supervised_epochs",
+    "n_stored_views",
+    "patience",
+    "training_size_px",
+    "weight_decay",
+)
+_POSITIVE = ("anchor_weight", "backbone_rate", "head_rate", "projection_rate", "temperature")
+
+
 def _refuse_out_of_range(recipe: Recipe) -> None:
     """Raise for numbers that cannot be meant."""
-    whole: tuple[str, ...] = (
-        "n_projection_epochs",
-        "n_self_supervised_epochs",
-        "n_stored_views",
-        "patience",
-    )
-    whole += (
-        "anchor_dimension",
-        "learnt_dimension",
-        "n_epochs",
-        "n_frozen_blocks",
-        "n_averaged_epochs",
-        "training_size_px",
-    )
-    checks = [(name, getattr(recipe, name) >= 0) for name in whole]
-    checks += [
-        (name, getattr(recipe, name) > 0.0)
-        for name in (
-            "anchor_weight",
-            "projection_rate",
-            "backbone_rate",
-            "head_rate",
-            "temperature",
-        )
-    ]
-    checks += [
-        (name, getattr(recipe, name) >= 0.0)
-        for name in ("weight_decay", "contrast_weight", "head_weight", "mixing")
-    ]
+    checks = [(name, getattr(recipe, name) >= 0) for name in _NOT_NEGATIVE]
+    checks += [(name, getattr(recipe, name) > 0) for name in _POSITIVE]
     checks += [
         ("batch_size", recipe.batch_size >= 2),
         ("label_smoothing", 0.0 <= recipe.label_smoothing < 1.0),

@@ -17,8 +17,8 @@ from tests.unit.models.radiographs import a_frame
 if TYPE_CHECKING:
     from pathlib import Path
 
-# First four learnt and first four general components for `a_frame(seed)`, seeds 0 and 1; made with onnxruntime 1.31.1 on x86-64
-# from the shipped folder: `OnnxImageEmbedder.from_folder(shipped_encoder()).embed(...)`.
+# First four learnt and first four general components for `a_frame(seed)`, seeds 0 and 1; made with
+# onnxruntime 1.31.1 on x86-64: `OnnxImageEmbedder.from_folder(shipped_encoder()).embed(...)`.
 CHOSEN = [0, 1, 2, 3, 32, 33, 34, 35]
 GOLDEN = [
     [-0.22861, 0.19117, -0.04678, -0.09136, -0.03944, 0.17262, -0.14635, 0.02621],
