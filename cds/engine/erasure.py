@@ -120,16 +120,26 @@ def _trained_note(engine: Engine, collections: Sequence[str]) -> str:
     return note if refit is None else f"{note} {refit}"
 
 
+_TELLING_LETTERS = 6  # shorter names are in many others
+
+
 def training_note(collections: Sequence[str]) -> str:
     """Say what is known about models that were trained with these collections."""
     manifest = read_manifest(shipped_encoder())
     sources = {_plain(row.source) for row in manifest.training}
-    trained = sorted(name for name in collections if _plain(name) in sources)
+    trained = sorted(name for name in collections if _is_among(_plain(name), sources))
     if not trained:
         return NO_TRAINING
     return (
         f"The model {manifest.name} was trained on pictures of {', '.join(trained)}; whether this "
         "patient's were among them is not recorded. A person has to decide what follows."
+    )
+
+
+def _is_among(name: str, sources: set[str]) -> bool:
+    """Tell whether one name holds the other: importers and encoders do not spell alike."""
+    return name in sources or (
+        len(name) >= _TELLING_LETTERS and any(name in one or one in name for one in sources)
     )
 
 

@@ -493,7 +493,8 @@ def test_tombstones_when_a_line_is_half_written_go_on(tmp_path: Path) -> None:
 
 def test_training_note_names_the_model_where_its_collection_was_trained_on() -> None:
     assert training_note(["collection A"]) == NO_TRAINING
-    assert "precedent-cxr-2 was trained" in training_note(["covid-chestxray"])
+    assert "precedent-cxr-2 was trained" in training_note(["nih-chestxray14-subset"])
+    assert "of ChestX-ray14" in training_note(["ChestX-ray14", "cxr"])
 
 
 def test_command_prints_the_proof_and_wants_an_approver(
