@@ -12,10 +12,15 @@ from cds.library.picture_preparation import to_png
 
 if TYPE_CHECKING:
     from cds.domain.case import LibraryCase
+    from cds.domain.key_slices import SlicePlace
     from cds.domain.patient import ClinicalContext
+    from cds.domain.region_pair import RegionPair
+    from cds.domain.report import CaseReport, Neighbor
     from cds.domain.study import StudyRef
 
 WARM_UP_SIDE_PX = 512
+PAIR_GONE = "This case is no longer part of the answer. Load the page again."
+SLICE_GONE = "The PACS no longer gives the slice that was compared. Load the page again."
 
 
 def listed_study(context: ClinicalContext, wanted: StudyRef) -> StudyRef:
@@ -31,6 +36,40 @@ def listed_study(context: ClinicalContext, wanted: StudyRef) -> StudyRef:
     if listed is None:
         raise CdsError(Reason.NOT_AUTHORIZED, "This user's record does not list the study.")
     return listed
+
+
+def matched_neighbor(report: CaseReport | None, pair: RegionPair) -> Neighbor:
+    """Return the matched case of an answer.
+
+    Raises
+    ------
+    CdsError
+        NOT_FOUND if the answer, or the case in it, is gone.
+
+    """
+    wanted = (pair.case_id, pair.picture_id)
+    neighbors = report.neighbors if report else ()
+    found = next((one for one in neighbors if (one.case_id, one.picture_id) == wanted), None)
+    if found is None:
+        raise CdsError(Reason.NOT_FOUND, PAIR_GONE)
+    return found
+
+
+def matched_frame(frames: tuple[PixelFrame, ...], place: SlicePlace | None) -> PixelFrame:
+    """Return the frame that a case was found by: the first, of CT and MR the slice.
+
+    Raises
+    ------
+    CdsError
+        NOT_FOUND if the study no longer gives that slice.
+
+    """
+    if place is None:
+        return frames[0]
+    found = next((frame for frame in frames if frame.slice_place == place), None)
+    if found is None:
+        raise CdsError(Reason.NOT_FOUND, SLICE_GONE)
+    return found
 
 
 def blob_of(case: LibraryCase | None, picture_id: str, *, ehr_id: str) -> str:

@@ -22,7 +22,7 @@ from models.embedder import OnnxImageEmbedder
 from models.huggingface_graph import MapRelation
 from models.preprocessing import Preprocessing
 from models.similarity_map import map_on_picture, pair_contributions, place_vectors
-from models.similarity_picture import regions_png
+from models.similarity_picture import RgbPicture, side_by_side_png, with_regions
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -35,12 +35,24 @@ N_EXPECTED = 64  # pictures whose mean stands for the library's
 NO_MAP = "The regions of this pair cannot be computed."
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class RegionPictures:
-    """Two RGB PNGs, each at the size of the picture that the page shows."""
+    """Both pictures of a pair with their regions, each at the size of the picture that is kept.
 
-    query_png: bytes
-    case_png: bytes
+    Attributes
+    ----------
+    query, case
+        Shape ``(rows, columns, 3)``, uint8, RGB.
+
+    """
+
+    query: RgbPicture
+    case: RgbPicture
+
+    @property
+    def png(self) -> bytes:
+        """Return both in one PNG, the query on the left (see `side_by_side_png`)."""
+        return side_by_side_png(self.query, self.case)
 
 
 @dataclass(slots=True)
@@ -89,8 +101,8 @@ class SimilarityMaps:
         )
         shown = kept_frame(grey_picture(query)).pixels
         pairs = ((shown, parts.query, query.pixels), (case.pixels, parts.case, case.pixels))
-        query_png, case_png = (
-            regions_png(
+        drawn = (
+            with_regions(
                 pixels,
                 map_on_picture(
                     part, preprocessing.geometry(seen), (pixels.shape[0], pixels.shape[1])
@@ -98,7 +110,7 @@ class SimilarityMaps:
             )
             for pixels, part, seen in pairs
         )
-        return RegionPictures(query_png, case_png)
+        return RegionPictures(*drawn)
 
     def _expected_places(
         self, embedder: OnnxImageEmbedder, generation: OpenGeneration, ehr_id: str
