@@ -31,7 +31,7 @@ region_pages.url_defaults(keep_window)
 @region_pages.get("/app/regions/<report_id>/<case_id>/<picture_id>")
 @clinician_session
 def regions(report_id: str, case_id: str, picture_id: str) -> Response:
-    """Return both pictures of a pair that this session's page showed, in one; each view is logged."""
+    """Return both pictures of a pair that this window showed, in one PNG; each view is logged."""
     session = current_session()
     shown = session.shown_report(report_id)
     if (

@@ -6,11 +6,13 @@ import re
 from dataclasses import replace
 from html import unescape
 
+import numpy as np
 import pytest
 from flask import Flask
 
 from cds.domain.errors import CdsError, Reason
 from cds.domain.key_slices import BY_POSITION, SlicePlace
+from models.similarity_picture import with_regions
 from smart_app.application import create_app
 from tests.builders.case_report import REPORT_ID, a_case_report, a_neighbor
 from tests.fakes.clinician_door import Door, text_of
@@ -133,3 +135,16 @@ def test_region_picture_when_the_session_has_ended_says_so_in_its_place(
     answer = app.test_client().get(url, headers={"Accept": "image/*"})
     assert answer.status_code == 401
     assert answer.text.count("There is no open session in this window") == 2
+
+
+def test_legend_has_the_colours_that_the_pictures_have_over_a_grey_film(door: Door) -> None:
+    legend = re.findall(
+        r'<stop offset="([^"]+)" stop-color="#(\w{6})" stop-opacity="([^"]+)"/>',
+        door.page(a_case_report(neighbors=(a_neighbor(1),))),
+    )
+    assert len(legend) > 5
+    shares = np.array([[float(offset) for offset, _, _ in legend]])
+    shown = with_regions(np.full(shares.shape, 128 / 255, dtype=np.float32), shares)
+    for (_, colour, opacity), pixel in zip(legend, shown[0], strict=True):
+        over = np.array(list(bytes.fromhex(colour))) * float(opacity)
+        assert pixel == pytest.approx(128 * (1 - float(opacity)) + over, abs=2)
