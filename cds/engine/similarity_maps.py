@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from cds.adapters.generations import OpenGeneration
 from cds.domain.errors import CdsError, Reason
+from cds.domain.generation import comparable_modalities
 from cds.domain.projection import Projection
 from cds.library.catalogue import CaseCatalogue
 from cds.library.picture_preparation import from_png, grey_picture, kept_frame
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from cds.domain.pixels import PixelFrame
 
 Float64Array = NDArray[np.float64]
+_Library = tuple[str, frozenset[str]]  # whose, and which modalities; none named means any
 
 N_EXPECTED = 64  # pictures whose mean stands for the library's
 NO_MAP = "The regions of this pair cannot be computed."
@@ -61,14 +63,14 @@ class SimilarityMaps:
 
     `serving` gives the encoder and the index generation that answers are computed with now.
 
-    The mean over `N_EXPECTED` library pictures is worked out at the first call after a start or a
-    change of the index, and kept in memory only.
+    The mean over `N_EXPECTED` library pictures that may be compared with the query's is worked out
+    at the first call after a start or a change of the index, and kept in memory only.
     """
 
     serving: Callable[[], tuple[OnnxImageEmbedder, OpenGeneration]]
     catalogue: CaseCatalogue
     blobs: BlobStore
-    _expected: dict[str, tuple[str, Float64Array | None]] = field(default_factory=dict)
+    _expected: dict[_Library, tuple[str, Float64Array | None]] = field(default_factory=dict)
     _lock: Lock = field(default_factory=Lock)
 
     def of_pair(self, query: PixelFrame, case_png: bytes, *, ehr_id: str) -> RegionPictures:
@@ -96,8 +98,9 @@ class SimilarityMaps:
             raise CdsError(Reason.MODEL_UNAVAILABLE, NO_MAP)
         case = from_png(case_png)
         query_places, case_places = _places(embedder, generation.adapter, [query, case])
+        library = (ehr_id, comparable_modalities(query.modality))
         parts = pair_contributions(
-            query_places, case_places, expected=self._expected_places(embedder, generation, ehr_id)
+            query_places, case_places, expected=self._expected_places(embedder, generation, library)
         )
         shown = kept_frame(grey_picture(query)).pixels
         pairs = ((shown, parts.query, query.pixels), (case.pixels, parts.case, case.pixels))
@@ -113,26 +116,28 @@ class SimilarityMaps:
         return RegionPictures(*drawn)
 
     def _expected_places(
-        self, embedder: OnnxImageEmbedder, generation: OpenGeneration, ehr_id: str
+        self, embedder: OnnxImageEmbedder, generation: OpenGeneration, library: _Library
     ) -> Float64Array | None:
         """Return the library's mean; None, the plain similarity, where it has too few pictures."""
         with self._lock:
             state = generation.passport.generation_id
-            known = self._expected.get(ehr_id)
+            known = self._expected.get(library)
             if known is None or known[0] != state:
                 found = list(
-                    islice(self._library_places(embedder, generation.adapter, ehr_id), N_EXPECTED)
+                    islice(self._library_places(embedder, generation.adapter, library), N_EXPECTED)
                 )
                 mean = np.mean(found, axis=0) if len(found) == N_EXPECTED else None
-                known = self._expected[ehr_id] = (state, mean)
+                known = self._expected[library] = (state, mean)
             return known[1]
 
     def _library_places(
-        self, embedder: OnnxImageEmbedder, adapter: Projection | None, ehr_id: str
+        self, embedder: OnnxImageEmbedder, adapter: Projection | None, library: _Library
     ) -> Iterator[Float64Array]:
         """Yield the places of one picture per case, by case id, which is random."""
+        ehr_id, modalities = library
         for case in self.catalogue.iter_cases():
-            if case.owner_ehr_id in {None, ehr_id} and case.pictures:
+            is_alike = not modalities or case.modality in modalities
+            if is_alike and case.owner_ehr_id in {None, ehr_id} and case.pictures:
                 with suppress(CdsError):  # what cannot be read says nothing about the mean
                     picture = from_png(self.blobs.get(case.pictures[0].blob_key))
                     yield _places(embedder, adapter, [picture])[0]

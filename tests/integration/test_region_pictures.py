@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
 
@@ -76,6 +77,20 @@ def test_regions_when_the_library_is_large_enough_are_those_beyond_its_mean(
     engine.similarity_maps._expected.clear()
     beyond = engine.similarity_maps.of_pair(query, case_png, ehr_id="any")
     assert (beyond.query != plain.query).any()
+
+
+def test_regions_of_a_kind_that_the_library_has_little_of_leave_the_mean_of_others_alone(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    query_png, case_png = stored_pictures(engine)[:2]
+    kinds = {case.modality for case in engine.storage.catalogue.iter_cases()}
+    assert "CT" not in kinds
+    slice_of_ct = replace(from_png(query_png), modality="CT")
+    plain = engine.similarity_maps.of_pair(slice_of_ct, case_png, ehr_id="any")
+    monkeypatch.setattr(under_test, "N_EXPECTED", N_PICTURES)
+    engine.similarity_maps._expected.clear()
+    again = engine.similarity_maps.of_pair(slice_of_ct, case_png, ehr_id="any")
+    assert (again.query == plain.query).all()
 
 
 def test_regions_when_a_site_adapter_is_in_use_are_those_of_its_similarity(
