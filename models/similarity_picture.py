@@ -30,6 +30,8 @@ VIRIDIS = np.array(
     dtype=np.float64,
 )
 MOST_OPAQUE = 0.6  # the film stays readable under the strongest colour
+N_STEPS = 256  # of the scale: finer than eight bits can show
+WHITE = 255.0
 FAINTEST_SHOWN = 0.15  # of the strongest place; below it the film is left as it is
 
 
@@ -60,13 +62,22 @@ def with_regions(pixels: Float32Array, heat: Float64Array) -> RgbPicture:
     positive = np.clip(np.nan_to_num(heat, nan=0.0), 0.0, None)
     highest = float(positive.max())
     share = positive / highest if highest > 0.0 else positive
-    steps = share * (len(VIRIDIS) - 1)
-    colour = np.stack([np.interp(steps, range(len(VIRIDIS)), c) for c in VIRIDIS.T], axis=-1)
-    shown = np.clip((share - FAINTEST_SHOWN) / (1.0 - FAINTEST_SHOWN), 0.0, 1.0)
-    opacity = (MOST_OPAQUE * np.sqrt(shown))[..., None]
-    grey = 255.0 * np.asarray(pixels, dtype=np.float64)[..., None]
-    blended: RgbPicture = np.round(grey * (1.0 - opacity) + colour * opacity).astype(np.uint8)
+    light_kept, colour_added = _film_and_colour(np.linspace(0.0, 1.0, N_STEPS))
+    step = np.round(share * (N_STEPS - 1)).astype(np.uint8)
+    film = np.asarray(pixels, dtype=np.float32) * np.float32(WHITE) * light_kept[step]
+    blended: RgbPicture = (film[..., None] + colour_added[step] + np.float32(0.5)).astype(np.uint8)
     return blended
+
+
+def _film_and_colour(shares: Float64Array) -> tuple[Float32Array, Float32Array]:
+    """Return how much of the film is left and the colour laid over it, by share of the maximum."""
+    shown = np.clip((shares - FAINTEST_SHOWN) / (1.0 - FAINTEST_SHOWN), 0.0, 1.0)
+    opacity = MOST_OPAQUE * np.sqrt(shown)
+    steps = shares * (len(VIRIDIS) - 1)
+    colour = np.stack([np.interp(steps, range(len(VIRIDIS)), c) for c in VIRIDIS.T], axis=-1)
+    colour_added: Float32Array = (opacity[:, None] * colour).astype(np.float32)
+    light_kept: Float32Array = (1.0 - opacity).astype(np.float32)
+    return light_kept, colour_added
 
 
 def side_by_side_png(left: RgbPicture, right: RgbPicture) -> bytes:
