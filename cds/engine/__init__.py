@@ -39,13 +39,7 @@ from cds.engine.background import Background, open_background
 from cds.engine.encoder_parts import PartsOverPorts
 from cds.engine.encoders import Encoders, registry_of
 from cds.engine.index_upkeep import IndexUpkeep
-from cds.engine.picture_views import (
-    blob_of,
-    listed_study,
-    matched_frame,
-    matched_neighbor,
-    noise_png,
-)
+from cds.engine.picture_views import blob_of, listed_study, matched_frame, noise_png
 from cds.engine.similarity_maps import RegionPictures, SimilarityMaps
 from cds.library.picture_preparation import to_png
 from cds.ports import (
@@ -220,13 +214,13 @@ class Engine:
         Raises
         ------
         CdsError
-            As `query_picture_png`; what `matched_neighbor`, `matched_frame`, `blob_of` and
-            `SimilarityMaps.of_pair` raise.
+            As `query_picture_png`; what `matched_frame`, `blob_of` and `SimilarityMaps.of_pair`
+            raise.
 
         """
         ehr_id = access.registration.ehr_id
-        matched = matched_neighbor(self.results.by_id(ehr_id, pair.report_id), pair)
-        query = matched_frame(self._query_frames(access, study, deadline), matched.query_place)
+        frames = self._query_frames(access, study, deadline)
+        query = matched_frame(frames, self.results.by_id(ehr_id, pair.report_id), pair)
         case_png = self.case_picture_png(pair.case_id, pair.picture_id, ehr_id=ehr_id, who=who)
         return self.similarity_maps.of_pair(query, case_png, ehr_id=ehr_id)
 
@@ -252,6 +246,7 @@ class Engine:
         self.audit.record(
             AuditEvent(ehr_id, "case.viewed", "success", who=who, entity=f"{case_id}/{picture_id}")
         )
+        self.similarity_maps.get_ready(ehr_id, case.modality if case else None)
         return content
 
     def model_card(self) -> str | None:
@@ -311,6 +306,7 @@ class Engine:
         limit_waits(self.storage.engine, DOOR_WAIT_MS)
         self.storage.engine.dispose()  # those of the parent were left to it at the fork
         self.encoders.repair_from_now_on()
+        self.similarity_maps.get_ready_from_now_on()
         start_decoding_process()
         with suppress(CdsError):  # without an index the readiness check says so
             frames = self.frames_from_file(noise_png())

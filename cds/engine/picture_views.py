@@ -12,10 +12,9 @@ from cds.library.picture_preparation import to_png
 
 if TYPE_CHECKING:
     from cds.domain.case import LibraryCase
-    from cds.domain.key_slices import SlicePlace
     from cds.domain.patient import ClinicalContext
     from cds.domain.region_pair import RegionPair
-    from cds.domain.report import CaseReport, Neighbor
+    from cds.domain.report import CaseReport
     from cds.domain.study import StudyRef
 
 WARM_UP_SIDE_PX = 512
@@ -38,35 +37,33 @@ def listed_study(context: ClinicalContext, wanted: StudyRef) -> StudyRef:
     return listed
 
 
-def matched_neighbor(report: CaseReport | None, pair: RegionPair) -> Neighbor:
-    """Return the matched case of an answer.
+def matched_frame(
+    frames: tuple[PixelFrame, ...], report: CaseReport | None, pair: RegionPair
+) -> PixelFrame:
+    """Return the query's frame that a case of an answer was found by: of CT and MR the slice.
+
+    Parameters
+    ----------
+    frames
+        Of the query's study, as they are fetched now.
+    report
+        The answer, None if it is gone.
+    pair
+        The case in it.
 
     Raises
     ------
     CdsError
-        NOT_FOUND if the answer, or the case in it, is gone.
+        NOT_FOUND if the answer, or the case in it, is gone, or the study gives the slice no more.
 
     """
     wanted = (pair.case_id, pair.picture_id)
     neighbors = report.neighbors if report else ()
-    found = next((one for one in neighbors if (one.case_id, one.picture_id) == wanted), None)
-    if found is None:
+    matched = next((one for one in neighbors if (one.case_id, one.picture_id) == wanted), None)
+    if matched is None:
         raise CdsError(Reason.NOT_FOUND, PAIR_GONE)
-    return found
-
-
-def matched_frame(frames: tuple[PixelFrame, ...], place: SlicePlace | None) -> PixelFrame:
-    """Return the frame that a case was found by: the first, of CT and MR the slice.
-
-    Raises
-    ------
-    CdsError
-        NOT_FOUND if the study no longer gives that slice.
-
-    """
-    if place is None:
-        return frames[0]
-    found = next((frame for frame in frames if frame.slice_place == place), None)
+    place = matched.query_place
+    found = next((one for one in frames if place is None or one.slice_place == place), None)
     if found is None:
         raise CdsError(Reason.NOT_FOUND, SLICE_GONE)
     return found

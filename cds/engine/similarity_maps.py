@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import islice
-from threading import Lock
+from threading import Lock, Thread, get_native_id
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -34,6 +35,7 @@ Float64Array = NDArray[np.float64]
 _Library = tuple[str, frozenset[str]]  # whose, and which modalities; none named means any
 
 N_EXPECTED = 64  # pictures whose mean stands for the library's
+LOW_PRIORITY = 10  # niceness of a thread (Linux): whoever waits for an answer comes first
 NO_MAP = "The regions of this pair cannot be computed."
 
 
@@ -72,6 +74,30 @@ class SimilarityMaps:
     blobs: BlobStore
     _expected: dict[_Library, tuple[str, Float64Array | None]] = field(default_factory=dict)
     _lock: Lock = field(default_factory=Lock)
+    _gets_ready: bool = False
+    _is_busy: Lock = field(default_factory=Lock)
+
+    def get_ready_from_now_on(self) -> None:
+        """Let `get_ready` do its work: in a process that serves people, not in a short command."""
+        self._gets_ready = True
+
+    def get_ready(self, ehr_id: str, modality: str | None) -> None:
+        """Work out the library's mean in the background, at low priority, unless it is known.
+
+        Called when a library picture is looked at, so that the first pair need not wait for it.
+        """
+        if not self._gets_ready or not self._is_busy.acquire(blocking=False):
+            return
+        library = (ehr_id, comparable_modalities(modality))
+        Thread(target=self._in_background, args=(library,), daemon=True).start()
+
+    def _in_background(self, library: _Library) -> None:
+        try:
+            with suppress(CdsError):  # who opens a pair is told what is wrong
+                os.setpriority(os.PRIO_PROCESS, get_native_id(), LOW_PRIORITY)
+                self._expected_places(*self.serving(), library)
+        finally:
+            self._is_busy.release()
 
     def of_pair(self, query: PixelFrame, case_png: bytes, *, ehr_id: str) -> RegionPictures:
         """Return both pictures with their regions.

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from io import BytesIO
 from pathlib import Path
+from threading import Thread
 
 import numpy as np
 import pytest
@@ -12,6 +14,7 @@ from PIL import Image
 
 from cds.cli.main import main
 from cds.domain.errors import CdsError, Reason
+from cds.domain.generation import comparable_modalities
 from cds.domain.pixels import PixelFrame
 from cds.domain.projection import AdapterRecord, Projection
 from cds.engine import Engine, engine_from_settings
@@ -32,6 +35,14 @@ def engine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Engine:
     assert main(["init"]) == 0
     assert main(["library", "import", str(source)]) == 0
     return engine_from_settings(Settings(state_dir=tmp_path / "state"))
+
+
+class NowThread(Thread):
+    """A thread that is over before its starter goes on."""
+
+    def start(self) -> None:
+        super().start()
+        self.join()
 
 
 def stored_pictures(engine: Engine) -> list[bytes]:
@@ -109,6 +120,26 @@ def test_regions_when_a_site_adapter_is_in_use_are_those_of_its_similarity(
     assert float(places[0].sum(axis=(1, 2)) @ places[1].sum(axis=(1, 2))) == pytest.approx(
         expected, abs=1e-4
     )
+
+
+def test_mean_of_the_library_when_a_picture_was_looked_at_is_worked_out_before_a_pair_is(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    maps = engine.similarity_maps
+    monkeypatch.setattr(under_test, "N_EXPECTED", N_PICTURES)
+    monkeypatch.setattr(under_test, "Thread", NowThread)
+    case = next(iter(engine.storage.catalogue.iter_cases()))
+    look = partial(engine.case_picture_png, case.case_id, case.pictures[0].picture_id, who="w")
+    look(ehr_id="any")
+    assert maps._expected == {}  # a command that ends soon does not begin with it
+
+    maps.get_ready_from_now_on()
+    look(ehr_id="any")
+    ((library, (_, mean)),) = maps._expected.items()
+    assert library == ("any", comparable_modalities(case.modality))
+    assert mean is not None
+    look(ehr_id="any")
+    assert maps._expected[library][1] is mean
 
 
 def test_regions_when_a_picture_is_blank_are_refused(engine: Engine) -> None:
