@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING
 
 import pytest
@@ -13,14 +14,9 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.e2e
 
-PATIENCE_MS = 60_000  # the first pair after a start works out the library's mean as well
+PATIENCE_S = 60  # the first pair after a start works out the library's mean as well
 SWITCH = "Show regions that make these two pictures similar"
-ARE_DRAWN = """
-images => images.length === 2 && Promise.all(images.map(async image => {
-    await image.decode();
-    return image.naturalWidth === 2 * image.naturalHeight;
-})).then(all => all.every(Boolean))
-"""
+IS_DRAWN = "image => image.complete && image.naturalWidth === 2 * image.naturalHeight"
 # Share of the pixels that the half in view colours, as the browser draws it.
 COLOURED = """
 image => {
@@ -57,6 +53,18 @@ def asked_for(walk: Walk) -> list[str]:
     return urls
 
 
+def drawn_pair(app: FrameLocator) -> list[Locator]:
+    """Wait until both pictures of the open pair are there, and return them."""
+    end = time.monotonic() + PATIENCE_S
+    pair = app.locator(".regions[open] img")
+    pair.first.scroll_into_view_if_needed()
+    while not all(pair.evaluate_all(f"images => images.map({IS_DRAWN})")):
+        assert time.monotonic() < end
+        time.sleep(0.1)
+    assert pair.count() == 2
+    return pair.all()
+
+
 def switch_of(app: FrameLocator, number: int) -> Locator:
     return app.locator(".regions > summary").nth(number)
 
@@ -72,20 +80,18 @@ def test_regions_when_switched_on_by_keyboard_are_computed_once_and_drawn_over_b
 
     switch.focus()
     walk.page.keyboard.press("Enter")
-    images = app.locator(".regions[open] img")
-    images.first.wait_for(timeout=PATIENCE_MS)
-    assert images.evaluate_all(ARE_DRAWN)
+    images = drawn_pair(app)
     assert len(urls) == 1  # one picture holds both
-    for image in images.all():
+    for image in images:
         assert 0.02 < image.evaluate(COLOURED) < 0.9
-    first, second = (image.get_attribute("alt") or "" for image in images.all())
+    first, second = (image.get_attribute("alt") or "" for image in images)
     assert first.startswith("This patient")
     assert second.startswith("Case 1")
     assert app.locator(".regions[open] .region-legend svg").is_visible()
     walk.keep("regions")
 
     walk.page.keyboard.press("Space")
-    images.first.wait_for(state="hidden")
+    images[0].wait_for(state="hidden")
     assert walk.complaints == []
     walk.refuse_foreign_hosts()
 
@@ -94,8 +100,6 @@ def test_regions_when_the_session_has_ended_say_so_in_the_pictures_place(walk: W
     app = open_answer(walk)
     walk.page.context.clear_cookies()
     switch_of(app, 1).click()
-    images = app.locator(".regions[open] img")
-    images.first.wait_for(timeout=PATIENCE_MS)
-    assert images.evaluate_all(ARE_DRAWN)  # the words are drawn, no broken picture
-    assert all(image.evaluate(COLOURED) == 0 for image in images.all())
+    images = drawn_pair(app)  # the words are drawn, no broken picture
+    assert all(image.evaluate(COLOURED) == 0 for image in images)
     walk.keep("regions-session-ended")
