@@ -69,11 +69,12 @@ def test_region_pictures_of_two_cases_have_their_own_addresses(door: Door) -> No
 
 
 def test_page_says_which_slices_of_a_ct_are_shown(door: Door) -> None:
-    places = {
-        "query_place": SlicePlace(12, 40, BY_POSITION),
-        "case_place": SlicePlace(7, 31, BY_POSITION),
-    }
-    page = door.page(a_case_report(neighbors=(replace(a_neighbor(1), **places),)))
+    matched = replace(
+        a_neighbor(1),
+        query_place=SlicePlace(12, 40, BY_POSITION),
+        case_place=SlicePlace(7, 31, BY_POSITION),
+    )
+    page = door.page(a_case_report(neighbors=(matched,)))
     assert "This patient, slice 12 of 40" in text_of(page)
     assert "slice 7 of 31, 2023" in text_of(page)
     assert 'alt="Case 1, slice 7 of 31, 2023; coloured:' in page
