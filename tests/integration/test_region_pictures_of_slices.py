@@ -163,7 +163,7 @@ def test_neighbors_name_the_pair_of_slices_that_is_most_similar(
             for number, vector in query.items()
         }
         assert neighbor.query_place is not None
-        named = (neighbor.query_place.number, neighbor.picture_id)
+        named = (neighbor.query_place.number, str(neighbor.picture_id))
         assert found[named] == pytest.approx(max(found.values()), abs=1e-3)
         assert neighbor.image_similarity == pytest.approx(found[named], abs=1e-3)
         shown = next(p for p in case.pictures if p.picture_id == neighbor.picture_id)
