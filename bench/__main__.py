@@ -7,7 +7,7 @@ from importlib import import_module
 
 from bench.measure import Ratio, as_json
 
-BENCHMARKS = ("search", "embedding", "hook", "decoding", "imports")
+BENCHMARKS = ("search", "embedding", "regions", "hook", "decoding", "imports")
 LONG = ("million",)  # only when named: half an hour
 
 

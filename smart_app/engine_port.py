@@ -6,6 +6,7 @@ from typing import Protocol, cast
 
 from cds.domain.launch import LaunchAnalysis, StudyHint
 from cds.domain.query import BlockWeights
+from cds.domain.region_pair import RegionPair
 from cds.domain.registration import EhrRegistration
 from cds.domain.report import CaseReport
 from cds.domain.study import StudyRef
@@ -64,16 +65,11 @@ class Http(Protocol):
 
 
 class RegionPictures(Protocol):
-    """Two PNGs with regions laid over them."""
+    """Two pictures with regions laid over them."""
 
     @property
-    def query_png(self) -> bytes:
-        """Return the query's picture."""
-        ...
-
-    @property
-    def case_png(self) -> bytes:
-        """Return the library's picture."""
+    def png(self) -> bytes:
+        """Return both, the query's on the left, each in one half of a PNG twice as wide as high."""
         ...
 
 
@@ -125,7 +121,7 @@ class LaunchEngine(MachineEngine, Protocol):
         self,
         access: FhirAccess,
         study: StudyRef,
-        case_picture: tuple[str, str],
+        pair: RegionPair,
         *,
         who: str,
         deadline: Deadline,

@@ -312,10 +312,12 @@ class _Similarities:
         self.positions = positions
         self.key_image: Float32Array | None = None
         self.image: Float32Array | None = None
+        self.nearest = np.zeros(positions.shape, dtype=np.intp)
         if query.image is not None:
             products = np.stack([vectors[:, :d] @ image for image in query.images()])
             self.key_image = np.where(copies, np.float32(1.0), products[0])
             self.image = np.where(copies, np.float32(1.0), products.max(axis=0))
+            self.nearest = products.argmax(axis=0)
         self.record = None if query.record is None else vectors[:, d:] @ query.record
         self.coverage = np.zeros(positions.shape, dtype=np.float32)
         if query.presence is not None:
@@ -349,6 +351,7 @@ class _Similarities:
             if self.record is not None and has_record
             else None,
             record_share=share if has_record else None,
+            query_index=int(self.nearest[i]),
         )
 
 

@@ -216,7 +216,12 @@ class DicomwebArchive:
                 ) from error
             raise
         _check_identity(content, study, instance)
-        return ArchivedInstance(instance.sop_instance_uid, instance.series_instance_uid, content)
+        return ArchivedInstance(
+            instance.sop_instance_uid,
+            instance.series_instance_uid,
+            content,
+            instance.place,
+        )
 
     def _searched(
         self, path: str, key: str, *, page: int = PAGE, fields: tuple[str, ...] = ()

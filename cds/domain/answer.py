@@ -15,7 +15,7 @@ from cds.domain.facts import SharedFact
 from cds.domain.film import FilmFacts
 from cds.domain.fitness import compared_frames, is_sliced
 from cds.domain.generation import comparable_modalities
-from cds.domain.key_slices import SLICED
+from cds.domain.key_slices import SLICED, SlicePlace
 from cds.domain.outcome_terms import NOT_COUNTED, NUMBERS, event_phrase_of_one
 from cds.domain.perceptual_hash import perceptual_hash
 from cds.domain.picture_copy import thumbnail
@@ -173,7 +173,10 @@ def compared_report(
         abstention=None if comparable else _abstention(ranking),
         composition_guard=guard,
         neighbors=tuple(
-            _neighbor(rank, hit, shared.get(hit.case.case_id, ()), counter)
+            replace(
+                _neighbor(rank, hit, shared.get(hit.case.case_id, ()), counter),
+                query_place=_query_place(query, hit),
+            )
             for rank, hit in enumerate(hits, start=1)
         ),
         findings=() if is_sliced(query) else statements,
@@ -273,7 +276,16 @@ def _neighbor(
         measurements=case.measurements,
         outcomes=tuple(outcome_phrases(hit)),
         is_counter_example=case.case_id == counter_case_id,
+        case_place=next(
+            (one.slice_place for one in case.pictures if one.picture_id == hit.picture_id), None
+        ),
     )
+
+
+def _query_place(query: CaseQuery, hit: Hit) -> SlicePlace | None:
+    """Return which slice of the query a case was found by."""
+    frames = compared_frames(query)
+    return frames[hit.query_index].slice_place if frames else None
 
 
 def outcome_phrases(hit: Hit) -> list[str]:

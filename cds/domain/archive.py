@@ -7,6 +7,7 @@ from datetime import date, datetime
 from enum import StrEnum
 
 from cds.domain.completeness import InstanceCount
+from cds.domain.key_slices import SlicePlace
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,11 +59,19 @@ class ArchivedStudy:
 
 @dataclass(frozen=True, slots=True, repr=False)
 class ArchivedInstance:
-    """One whole DICOM object that was fetched to be compared later; untrusted bytes."""
+    """One whole DICOM object that was fetched to be compared later; untrusted bytes.
+
+    Attributes
+    ----------
+    place
+        Which slice of how many it is, where it was chosen from a series of CT or MR.
+
+    """
 
     sop_instance_uid: str
     series_instance_uid: str
     content: bytes
+    place: SlicePlace | None = None
 
     def __repr__(self) -> str:
         return f"ArchivedInstance(<redacted>, {len(self.content)} bytes)"

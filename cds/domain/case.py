@@ -8,6 +8,7 @@ from datetime import datetime
 from enum import StrEnum
 
 from cds.domain.facts import Finding, HistoryFlag, Measurement, Outcome, PatientFacts
+from cds.domain.key_slices import SlicePlace
 
 ADULT_AGE_YEARS = 18
 
@@ -67,6 +68,8 @@ class CasePicture:
     inner_hashes
         Perceptual hashes of its inner parts (`cds.domain.picture_copy.inner_hashes`); empty in
         pictures that an earlier version imported.
+    slice_place
+        Of CT and MR, which slice of how many it was; None where it is not known.
 
     """
 
@@ -78,6 +81,7 @@ class CasePicture:
     perceptual_hash: int
     laterality: str | None = None
     inner_hashes: tuple[int, ...] = ()
+    slice_place: SlicePlace | None = None
 
 
 @dataclass(frozen=True, slots=True, repr=False)

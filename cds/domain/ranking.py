@@ -22,6 +22,8 @@ class Hit:
         Mean agreement over the values that both sides have, in [0, 1]; None without any.
     record_share
         Share of the record block, by weight, that both sides have.
+    query_index
+        0-based: which of the query's pictures `picture_id` is most similar to.
 
     """
 
@@ -31,6 +33,7 @@ class Hit:
     image_similarity: float | None
     record_similarity: float | None
     record_share: float | None = None
+    query_index: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,7 @@ from enum import StrEnum
 
 from cds.domain.coding import Coding
 from cds.domain.facts import Finding, Measurement, SetAside, SharedFact
+from cds.domain.key_slices import SlicePlace
 from cds.domain.study import StudyRef
 from cds.domain.withdrawal import Withdrawal
 
@@ -62,6 +63,8 @@ class Neighbor:
         Share of the record block, by weight, that both sides have.
     age_band
         For example ``60-69``; ``90 or older`` at the top.
+    query_place, case_place
+        Of CT and MR: which slice of this patient, and which of the case, are the most similar pair.
 
     """
 
@@ -82,6 +85,8 @@ class Neighbor:
     measurements: tuple[Measurement, ...] = ()
     outcomes: tuple[str, ...] = ()
     is_counter_example: bool = False
+    query_place: SlicePlace | None = None
+    case_place: SlicePlace | None = None
 
 
 @dataclass(frozen=True, slots=True)

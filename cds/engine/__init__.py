@@ -28,6 +28,7 @@ from cds.domain.generation import IndexPassport
 from cds.domain.launch import LaunchAnalysis, StudyHint
 from cds.domain.pixels import PixelFrame
 from cds.domain.query import BlockWeights, CaseQuery
+from cds.domain.region_pair import RegionPair
 from cds.domain.registration import EhrRegistration
 from cds.domain.report import CaseReport
 from cds.domain.secrecy import SecretText
@@ -38,7 +39,7 @@ from cds.engine.background import Background, open_background
 from cds.engine.encoder_parts import PartsOverPorts
 from cds.engine.encoders import Encoders, registry_of
 from cds.engine.index_upkeep import IndexUpkeep
-from cds.engine.picture_views import blob_of, listed_study, noise_png
+from cds.engine.picture_views import blob_of, listed_study, matched_frame, noise_png
 from cds.engine.similarity_maps import RegionPictures, SimilarityMaps
 from cds.library.picture_preparation import to_png
 from cds.ports import (
@@ -195,27 +196,41 @@ class Engine:
             What `FhirReader.read_context`, `listed_study` and `Analyst.frames_of` raise.
 
         """
-        return to_png(self._query_frame(access, study, deadline))[2]
+        return to_png(self._query_frames(access, study, deadline)[0])[2]
 
     def region_pictures(
         self,
         access: FhirAccess,
         study: StudyRef,
-        case_picture: tuple[str, str],
+        pair: RegionPair,
         *,
         who: str,
         deadline: Deadline,
     ) -> RegionPictures:
-        """Return both pictures with what makes them similar (`SimilarityMaps.of_pair`); audited."""
-        ehr_id, query = access.registration.ehr_id, self._query_frame(access, study, deadline)
-        case_png = self.case_picture_png(*case_picture, ehr_id=ehr_id, who=who)
+        """Return both pictures with what makes them similar (`SimilarityMaps.of_pair`); audited.
+
+        Of CT and MR, the two slices that matched.
+
+        Raises
+        ------
+        CdsError
+            As `query_picture_png`; what `matched_frame`, `blob_of` and `SimilarityMaps.of_pair`
+            raise.
+
+        """
+        ehr_id = access.registration.ehr_id
+        frames = self._query_frames(access, study, deadline)
+        query = matched_frame(frames, self.results.by_id(ehr_id, pair.report_id), pair)
+        case_png = self.case_picture_png(pair.case_id, pair.picture_id, ehr_id=ehr_id, who=who)
         return self.similarity_maps.of_pair(query, case_png, ehr_id=ehr_id)
 
-    def _query_frame(self, access: FhirAccess, study: StudyRef, deadline: Deadline) -> PixelFrame:
+    def _query_frames(
+        self, access: FhirAccess, study: StudyRef, deadline: Deadline
+    ) -> tuple[PixelFrame, ...]:
         context = self.peers.reader.read_context(
             access, prefetch=None, deadline=deadline, as_of=self.clock.now()
         )
-        return self.analyst.frames_of(access, context, listed_study(context, study), deadline)[0]
+        return self.analyst.frames_of(access, context, listed_study(context, study), deadline)
 
     def case_picture_png(self, case_id: str, picture_id: str, *, ehr_id: str, who: str) -> bytes:
         """Return a library picture; each view is audited.
@@ -231,6 +246,7 @@ class Engine:
         self.audit.record(
             AuditEvent(ehr_id, "case.viewed", "success", who=who, entity=f"{case_id}/{picture_id}")
         )
+        self.similarity_maps.get_ready(ehr_id, case.modality if case else None)
         return content
 
     def model_card(self) -> str | None:
@@ -290,6 +306,7 @@ class Engine:
         limit_waits(self.storage.engine, DOOR_WAIT_MS)
         self.storage.engine.dispose()  # those of the parent were left to it at the fork
         self.encoders.repair_from_now_on()
+        self.similarity_maps.get_ready_from_now_on()
         start_decoding_process()
         with suppress(CdsError):  # without an index the readiness check says so
             frames = self.frames_from_file(noise_png())

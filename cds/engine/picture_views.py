@@ -13,9 +13,13 @@ from cds.library.picture_preparation import to_png
 if TYPE_CHECKING:
     from cds.domain.case import LibraryCase
     from cds.domain.patient import ClinicalContext
+    from cds.domain.region_pair import RegionPair
+    from cds.domain.report import CaseReport
     from cds.domain.study import StudyRef
 
 WARM_UP_SIDE_PX = 512
+PAIR_GONE = "This case is no longer part of the answer. Load the page again."
+SLICE_GONE = "The PACS no longer gives the slice that was compared. Load the page again."
 
 
 def listed_study(context: ClinicalContext, wanted: StudyRef) -> StudyRef:
@@ -31,6 +35,38 @@ def listed_study(context: ClinicalContext, wanted: StudyRef) -> StudyRef:
     if listed is None:
         raise CdsError(Reason.NOT_AUTHORIZED, "This user's record does not list the study.")
     return listed
+
+
+def matched_frame(
+    frames: tuple[PixelFrame, ...], report: CaseReport | None, pair: RegionPair
+) -> PixelFrame:
+    """Return the query's frame that a case of an answer was found by: of CT and MR the slice.
+
+    Parameters
+    ----------
+    frames
+        Of the query's study, as they are fetched now.
+    report
+        The answer, None if it is gone.
+    pair
+        The case in it.
+
+    Raises
+    ------
+    CdsError
+        NOT_FOUND if the answer, or the case in it, is gone, or the study gives the slice no more.
+
+    """
+    wanted = (pair.case_id, pair.picture_id)
+    neighbors = report.neighbors if report else ()
+    matched = next((one for one in neighbors if (one.case_id, one.picture_id) == wanted), None)
+    if matched is None:
+        raise CdsError(Reason.NOT_FOUND, PAIR_GONE)
+    place = matched.query_place
+    found = next((one for one in frames if place is None or one.slice_place == place), None)
+    if found is None:
+        raise CdsError(Reason.NOT_FOUND, SLICE_GONE)
+    return found
 
 
 def blob_of(case: LibraryCase | None, picture_id: str, *, ehr_id: str) -> str:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import islice
-from threading import Lock
+from threading import Lock, Thread, get_native_id
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -14,6 +15,7 @@ from numpy.typing import NDArray
 
 from cds.adapters.generations import OpenGeneration
 from cds.domain.errors import CdsError, Reason
+from cds.domain.generation import comparable_modalities
 from cds.domain.projection import Projection
 from cds.library.catalogue import CaseCatalogue
 from cds.library.picture_preparation import from_png, grey_picture, kept_frame
@@ -22,7 +24,7 @@ from models.embedder import OnnxImageEmbedder
 from models.huggingface_graph import MapRelation
 from models.preprocessing import Preprocessing
 from models.similarity_map import map_on_picture, pair_contributions, place_vectors
-from models.similarity_picture import regions_png
+from models.similarity_picture import RgbPicture, side_by_side_png, with_regions
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -30,17 +32,31 @@ if TYPE_CHECKING:
     from cds.domain.pixels import PixelFrame
 
 Float64Array = NDArray[np.float64]
+_Library = tuple[str, frozenset[str]]  # whose, and which modalities; none named means any
 
 N_EXPECTED = 64  # pictures whose mean stands for the library's
+LOW_PRIORITY = 10  # niceness of a thread (Linux): whoever waits for an answer comes first
 NO_MAP = "The regions of this pair cannot be computed."
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class RegionPictures:
-    """Two RGB PNGs, each at the size of the picture that the page shows."""
+    """Both pictures of a pair with their regions, each at the size of the picture that is kept.
 
-    query_png: bytes
-    case_png: bytes
+    Attributes
+    ----------
+    query, case
+        Shape ``(rows, columns, 3)``, uint8, RGB.
+
+    """
+
+    query: RgbPicture
+    case: RgbPicture
+
+    @property
+    def png(self) -> bytes:
+        """Return both in one PNG, the query on the left (see `side_by_side_png`)."""
+        return side_by_side_png(self.query, self.case)
 
 
 @dataclass(slots=True)
@@ -49,15 +65,39 @@ class SimilarityMaps:
 
     `serving` gives the encoder and the index generation that answers are computed with now.
 
-    The mean over `N_EXPECTED` library pictures is worked out at the first call after a start or a
-    change of the index, and kept in memory only.
+    The mean over `N_EXPECTED` library pictures that may be compared with the query's is worked out
+    at the first call after a start or a change of the index, and kept in memory only.
     """
 
     serving: Callable[[], tuple[OnnxImageEmbedder, OpenGeneration]]
     catalogue: CaseCatalogue
     blobs: BlobStore
-    _expected: dict[str, tuple[str, Float64Array | None]] = field(default_factory=dict)
+    _expected: dict[_Library, tuple[str, Float64Array | None]] = field(default_factory=dict)
     _lock: Lock = field(default_factory=Lock)
+    _gets_ready: bool = False
+    _is_busy: Lock = field(default_factory=Lock)
+
+    def get_ready_from_now_on(self) -> None:
+        """Let `get_ready` do its work: in a process that serves people, not in a short command."""
+        self._gets_ready = True
+
+    def get_ready(self, ehr_id: str, modality: str | None) -> None:
+        """Work out the library's mean in the background, at low priority, unless it is known.
+
+        Called when a library picture is looked at, so that the first pair need not wait for it.
+        """
+        if not self._gets_ready or not self._is_busy.acquire(blocking=False):
+            return
+        library = (ehr_id, comparable_modalities(modality))
+        Thread(target=self._in_background, args=(library,), daemon=True).start()
+
+    def _in_background(self, library: _Library) -> None:
+        try:
+            with suppress(CdsError):  # who opens a pair is told what is wrong
+                os.setpriority(os.PRIO_PROCESS, get_native_id(), LOW_PRIORITY)
+                self._expected_places(*self.serving(), library)
+        finally:
+            self._is_busy.release()
 
     def of_pair(self, query: PixelFrame, case_png: bytes, *, ehr_id: str) -> RegionPictures:
         """Return both pictures with their regions.
@@ -84,13 +124,14 @@ class SimilarityMaps:
             raise CdsError(Reason.MODEL_UNAVAILABLE, NO_MAP)
         case = from_png(case_png)
         query_places, case_places = _places(embedder, generation.adapter, [query, case])
+        library = (ehr_id, comparable_modalities(query.modality))
         parts = pair_contributions(
-            query_places, case_places, expected=self._expected_places(embedder, generation, ehr_id)
+            query_places, case_places, expected=self._expected_places(embedder, generation, library)
         )
         shown = kept_frame(grey_picture(query)).pixels
         pairs = ((shown, parts.query, query.pixels), (case.pixels, parts.case, case.pixels))
-        query_png, case_png = (
-            regions_png(
+        drawn = (
+            with_regions(
                 pixels,
                 map_on_picture(
                     part, preprocessing.geometry(seen), (pixels.shape[0], pixels.shape[1])
@@ -98,29 +139,31 @@ class SimilarityMaps:
             )
             for pixels, part, seen in pairs
         )
-        return RegionPictures(query_png, case_png)
+        return RegionPictures(*drawn)
 
     def _expected_places(
-        self, embedder: OnnxImageEmbedder, generation: OpenGeneration, ehr_id: str
+        self, embedder: OnnxImageEmbedder, generation: OpenGeneration, library: _Library
     ) -> Float64Array | None:
         """Return the library's mean; None, the plain similarity, where it has too few pictures."""
         with self._lock:
             state = generation.passport.generation_id
-            known = self._expected.get(ehr_id)
+            known = self._expected.get(library)
             if known is None or known[0] != state:
                 found = list(
-                    islice(self._library_places(embedder, generation.adapter, ehr_id), N_EXPECTED)
+                    islice(self._library_places(embedder, generation.adapter, library), N_EXPECTED)
                 )
                 mean = np.mean(found, axis=0) if len(found) == N_EXPECTED else None
-                known = self._expected[ehr_id] = (state, mean)
+                known = self._expected[library] = (state, mean)
             return known[1]
 
     def _library_places(
-        self, embedder: OnnxImageEmbedder, adapter: Projection | None, ehr_id: str
+        self, embedder: OnnxImageEmbedder, adapter: Projection | None, library: _Library
     ) -> Iterator[Float64Array]:
         """Yield the places of one picture per case, by case id, which is random."""
+        ehr_id, modalities = library
         for case in self.catalogue.iter_cases():
-            if case.owner_ehr_id in {None, ehr_id} and case.pictures:
+            is_alike = not modalities or case.modality in modalities
+            if is_alike and case.owner_ehr_id in {None, ehr_id} and case.pictures:
                 with suppress(CdsError):  # what cannot be read says nothing about the mean
                     picture = from_png(self.blobs.get(case.pictures[0].blob_key))
                     yield _places(embedder, adapter, [picture])[0]

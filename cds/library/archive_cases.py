@@ -70,7 +70,8 @@ def source_case(
         patient_namespace=recorded.patient_namespace,
         patient_value=recorded.patient_value,
         pictures=tuple(
-            SourcePicture(one.sop_instance_uid, None, content=one.content) for one in instances
+            SourcePicture(one.sop_instance_uid, None, content=one.content, slice_place=one.place)
+            for one in instances
         ),
         study_instance_uid=study.study_instance_uid,
         body_part=body_part.upper() if body_part else None,

@@ -30,7 +30,7 @@ from cds.library.keyed_pseudonyms import KeyedPseudonyms
 
 TABLE = "dicomfields_2024b"
 PROFILE = "DICOM PS3.15 2024b Table E.1-1"
-METHOD = "PS3.15 Annex E Basic Profile, modified dates, clean pixels by quarantine"
+METHOD = "PS3.15 Annex E Basic Profile, dates modified, pixels screened"  # LO: at most 64
 CODES = (  # PS3.16 CID 7050
     ("113100", "Basic Application Confidentiality Profile"),
     ("113105", "Clean Descriptors Option"),

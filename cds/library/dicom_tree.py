@@ -129,7 +129,7 @@ def _wanted(headers: list[_Header]) -> list[_Header]:
         lambda one: [header.instance for header in by_series[one.series_instance_uid]],
     )
     by_uid = {header.instance.sop_instance_uid: header for header in headers}
-    return [by_uid[instance.sop_instance_uid] for instance in chosen]
+    return [replace(by_uid[one.sop_instance_uid], instance=one) for one in chosen]
 
 
 def _case(
@@ -145,7 +145,10 @@ def _case(
         study_instance_uid=first.study_instance_uid,
         patient_namespace=collection,
         patient_value=None,
-        pictures=tuple(SourcePicture(h.name, h.file, h.instance.view_position) for h in headers),
+        pictures=tuple(
+            SourcePicture(h.name, h.file, h.instance.view_position, slice_place=h.instance.place)
+            for h in headers
+        ),
         modality=first.modality,
         body_part=first.body_part,
         view_position=first.instance.view_position,

@@ -124,6 +124,7 @@ def prepare(
         perceptual_hash=perceptual_hash(kept),
         laterality=source.laterality or frame.laterality,
         inner_hashes=inner_hashes(kept),
+        slice_place=frame.slice_place or source.slice_place,
     )
     return PreparedPicture(picture, content_sha256, frame, grey)
 

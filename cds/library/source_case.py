@@ -8,6 +8,7 @@ from datetime import datetime
 from pathlib import Path
 
 from cds.domain.facts import Finding, HistoryFlag, Measurement, Outcome, SetAside
+from cds.domain.key_slices import SlicePlace
 from cds.domain.pixels import PixelFrame
 
 PictureCheck = Callable[[PixelFrame], None]
@@ -32,6 +33,8 @@ class SourcePicture:
         Why `file` is None.
     content
         The whole file where it does not lie on disk; untrusted.
+    slice_place
+        Which slice of how many this is, where it was chosen from a series of CT or MR.
 
     """
 
@@ -41,6 +44,7 @@ class SourcePicture:
     laterality: str | None = None
     missing_reason: str = NOT_FOUND
     content: bytes | None = None
+    slice_place: SlicePlace | None = None
 
 
 @dataclass(frozen=True, slots=True, repr=False)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from cds.domain.facts import Finding, SharedFact
+from cds.domain.key_slices import SlicePlace
 from cds.domain.lab_catalogue import catalogue
 from cds.domain.report import Neighbor
 from cds.domain.value_text import number_text, unit_text
@@ -17,6 +18,7 @@ PROOFS = {
     "clinical": "clinical diagnosis",
     "report": "by report only",
 }
+VIEWLESS = frozenset({"not recorded", "other"})
 NO_PROOF = "how it was confirmed is not recorded"
 
 
@@ -52,6 +54,7 @@ class MatchCard:
     signs: str
     who: str
     film: str
+    query_slice: str | None
     rows: tuple[SharedRow, ...]
     more_rows: tuple[SharedRow, ...]
 
@@ -65,7 +68,6 @@ def match_card(neighbor: Neighbor) -> MatchCard:
     diagnosis = next((f for f in neighbor.findings if f.is_diagnosis), None)
     signs = [f.coding.display for f in neighbor.findings if not f.is_diagnosis]
     year = "year not recorded" if neighbor.film_year is None else str(neighbor.film_year)
-    view = neighbor.view if neighbor.view != "other" else "view not recorded"
     return MatchCard(
         neighbor=neighbor,
         bars=_bars(neighbor),
@@ -73,7 +75,8 @@ def match_card(neighbor: Neighbor) -> MatchCard:
         proof=_proof(diagnosis),
         signs=", ".join(signs),
         who=f"Age {neighbor.age_band}, sex {neighbor.sex}",
-        film=f"{view} film, {year}" if view == neighbor.view else f"{view}, {year}",
+        film=f"{_picture_text(neighbor)}, {year}",
+        query_slice=slice_text(neighbor.query_place) if neighbor.query_place else None,
         rows=rows[:N_SHARED_ROWS],
         more_rows=rows[N_SHARED_ROWS:],
     )
@@ -101,6 +104,28 @@ def _bars(neighbor: Neighbor) -> tuple[Bar, ...]:
         bar_of("Picture", neighbor.image_similarity),
         bar_of("Labs, history", neighbor.record_similarity),
     )
+
+
+def slice_text(place: SlicePlace) -> str:
+    """Return which slice a picture is.
+
+    Examples
+    --------
+    >>> slice_text(SlicePlace(12, 40, "slice position"))
+    'slice 12 of 40'
+
+    """
+    return f"slice {place.number} of {place.n_slices}"
+
+
+def _picture_text(neighbor: Neighbor) -> str:
+    if neighbor.case_place is not None:
+        return slice_text(neighbor.case_place)
+    if neighbor.query_place is not None:
+        return "slice, its number not recorded"
+    if neighbor.view in VIEWLESS:
+        return "view not recorded"
+    return f"{neighbor.view} film"
 
 
 def _proof(diagnosis: Finding | None) -> str:

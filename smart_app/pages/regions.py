@@ -1,39 +1,37 @@
-"""`/app/regions`: the two pictures of a pair, with the regions that make them similar laid over."""
+"""`/app/regions`: the two pictures of a pair, with the regions that make them similar laid over.
+
+One picture holds both, and the page shows its left and its right half: a browser asks for it once,
+so that it is computed once, and nothing is kept between two requests.
+"""
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Callable
-from typing import NamedTuple
 
-from flask import Response, url_for
+from flask import Response, render_template, request, url_for
 
 from cds.domain.errors import CdsError, Reason
+from cds.domain.region_pair import RegionPair
 from cds.domain.report import Neighbor
 from cds.domain.time_limit import TimeLimit
 from smart_app.access import clinician_session, current_access, current_session, keep_window
 from smart_app.engine_port import app_engine
 from smart_app.launch.clinician_session import study_of
-from smart_app.pages.errors import page_blueprint
+from smart_app.pages.errors import page_blueprint, refusal_page
 from smart_app.pages.study_page import StudyPage
 
 REGION_LIMIT_S = 30.0  # a person waits
-QUERY_SIDE, CASE_SIDE = "query", "case"
+LINE_CHARACTERS = 40  # of the words that stand in a picture's place
 
 region_pages = page_blueprint("regions", __name__)
 region_pages.url_defaults(keep_window)
 
 
-class RegionUrls(NamedTuple):
-    """Where the two pictures of a pair are."""
-
-    query: str
-    case: str
-
-
-@region_pages.get("/app/regions/<any(query, case):side>/<report_id>/<case_id>/<picture_id>")
+@region_pages.get("/app/regions/<report_id>/<case_id>/<picture_id>")
 @clinician_session
-def regions(side: str, report_id: str, case_id: str, picture_id: str) -> Response:
-    """Return one picture of a pair that this session's page showed; each view is logged."""
+def regions(report_id: str, case_id: str, picture_id: str) -> Response:
+    """Return both pictures of a pair that this window showed, in one PNG; each view is logged."""
     session = current_session()
     shown = session.shown_report(report_id)
     if (
@@ -46,17 +44,17 @@ def regions(side: str, report_id: str, case_id: str, picture_id: str) -> Respons
     pictures = app_engine().region_pictures(
         current_access(),
         study_of(shown.study),
-        (case_id, picture_id),
+        RegionPair(report_id, case_id, picture_id),
         who=session.who,
         deadline=TimeLimit(REGION_LIMIT_S),
     )
-    return png_response(pictures.query_png if side == QUERY_SIDE else pictures.case_png)
+    return png_response(pictures.png)
 
 
-def region_links(page: StudyPage) -> Callable[[Neighbor], RegionUrls | None]:
-    """Return what gives the addresses of a pair; None where a picture is missing."""
+def region_link(page: StudyPage) -> Callable[[Neighbor], str | None]:
+    """Return what gives the address of a pair; None where a picture is missing."""
 
-    def links(neighbor: Neighbor) -> RegionUrls | None:
+    def link(neighbor: Neighbor) -> str | None:
         if (
             page.answer is None
             or not page.shows_query_picture
@@ -64,20 +62,14 @@ def region_links(page: StudyPage) -> Callable[[Neighbor], RegionUrls | None]:
             or neighbor.image_similarity is None
         ):
             return None
-        return RegionUrls(
-            *(
-                url_for(
-                    "regions.regions",
-                    side=side,
-                    report_id=page.answer.report.report_id,
-                    case_id=neighbor.case_id,
-                    picture_id=neighbor.picture_id,
-                )
-                for side in (QUERY_SIDE, CASE_SIDE)
-            )
+        return url_for(
+            "regions.regions",
+            report_id=page.answer.report.report_id,
+            case_id=neighbor.case_id,
+            picture_id=neighbor.picture_id,
         )
 
-    return links
+    return link
 
 
 def png_response(content: bytes) -> Response:
@@ -86,3 +78,25 @@ def png_response(content: bytes) -> Response:
     response.headers["Cache-Control"] = "private, no-store"
     response.headers["Cross-Origin-Resource-Policy"] = "same-origin"
     return response
+
+
+def refusal_in_place(error: CdsError) -> Response:
+    """Return a refusal as a picture of its words where a page's picture was asked for.
+
+    A browser shows it in the picture's place, whatever the status. An address that is opened by
+    itself gets the page of the refusal.
+    """
+    page = refusal_page(error)
+    asked_for = [kind for kind, _ in request.accept_mimetypes]
+    if "text/html" in asked_for or not any(kind.startswith("image/") for kind in asked_for):
+        return page
+    words = render_template(
+        "regions_refused.svg", lines=textwrap.wrap(error.sentence, LINE_CHARACTERS)
+    )
+    response = Response(words, status=page.status_code, content_type="image/svg+xml")
+    response.headers["Cache-Control"] = "private, no-store"
+    response.headers["Cross-Origin-Resource-Policy"] = "same-origin"
+    return response
+
+
+region_pages.register_error_handler(CdsError, refusal_in_place)

@@ -27,7 +27,7 @@ from smart_app.engine_port import app_engine
 from smart_app.launch.clinician_session import ShownReport, hint_of, study_of
 from smart_app.pages.answer_parts import picture_keys, time_text
 from smart_app.pages.errors import page_blueprint, page_response
-from smart_app.pages.regions import png_response, region_links
+from smart_app.pages.regions import png_response, region_link
 from smart_app.pages.study_page import StudyPage, shows_query_picture, study_page
 from smart_app.pages.weights import chosen_weights, weight_choices
 
@@ -66,7 +66,7 @@ def study() -> Response:
         weights=weights,
         weight_choices=weight_choices(app_engine().settings),
         case_picture=case_picture_url,
-        regions=region_links(page),
+        regions=region_link(page),
         fhir_url=_fhir_url(page),
         withdrawn=_withdrawn(analysis),
     )

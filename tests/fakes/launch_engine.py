@@ -18,6 +18,7 @@ from cds.domain.film import film_facts
 from cds.domain.fitness import check_fit
 from cds.domain.launch import LaunchAnalysis, StudyHint
 from cds.domain.query import DEFAULT_CUTOFF, BlockWeights
+from cds.domain.region_pair import RegionPair
 from cds.domain.registration import EhrRegistration, ReportMode, Stage
 from cds.domain.report import CaseReport
 from cds.domain.study import StudyRef
@@ -177,15 +178,15 @@ class FakeLaunchEngine(FakeEngine):
         self,
         access: FhirAccess,  # the port's
         study: StudyRef,  # the port's
-        case_picture: tuple[str, str],
+        pair: RegionPair,
         *,
         who: str,
         deadline: Deadline,  # the port's
     ) -> SimpleNamespace:
         if self.failure is not None:
             raise self.failure
-        self.viewed.append((*case_picture, access.registration.ehr_id, who))
-        return SimpleNamespace(query_png=grey_picture(5), case_png=grey_picture(6))
+        self.viewed.append((pair.case_id, pair.picture_id, access.registration.ehr_id, who))
+        return SimpleNamespace(png=grey_picture(5))
 
     def model_card(self) -> str | None:
         return "# Toy encoder <b>"

@@ -140,6 +140,8 @@ def test_rank_of_several_slices_takes_the_most_similar_pair_of_each_case(tmp_pat
     assert set(ids(ranking)[:3]) == {"c007", "c011", "c003"}
     found = {hit.case.case_id: hit.image_similarity for hit in ranking.hits}
     assert [found[f"c{i:03d}"] for i in range(60)] == pytest.approx(best.tolist(), abs=1e-6)
+    by_slice = {hit.case.case_id: hit.query_index for hit in ranking.hits}
+    assert [by_slice[f"c{i:03d}"] for i in range(60)] == pairs.argmax(axis=1).tolist()
 
 
 def test_rank_of_several_slices_holds_the_key_slice_alone_against_the_limit(tmp_path):

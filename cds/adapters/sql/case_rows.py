@@ -12,6 +12,7 @@ from cds.adapters.crypto import FieldCipher
 from cds.adapters.sql.models import CaseFindingRow, CasePictureRow, LibraryCaseRow
 from cds.adapters.sql.sealed_json import SealedJson
 from cds.domain.case import CasePicture, LibraryCase, ViewGroup
+from cds.domain.key_slices import SlicePlace
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +22,7 @@ class ProtectedPicture:
     perceptual_hash: int
     laterality: str | None
     inner_hashes: tuple[int, ...] = ()
+    slice_place: SlicePlace | None = None
 
 
 class CaseRows:
@@ -107,7 +109,10 @@ class CaseRows:
                 view_group=picture.view_group.value,
                 protected=self._protected.seal(
                     ProtectedPicture(
-                        picture.perceptual_hash, picture.laterality, picture.inner_hashes
+                        picture.perceptual_hash,
+                        picture.laterality,
+                        picture.inner_hashes,
+                        picture.slice_place,
                     ),
                     picture.picture_id,
                 ),
@@ -136,6 +141,7 @@ class CaseRows:
             perceptual_hash=protected.perceptual_hash,
             laterality=protected.laterality,
             inner_hashes=protected.inner_hashes,
+            slice_place=protected.slice_place,
         )
 
 

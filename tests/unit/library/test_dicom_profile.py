@@ -92,6 +92,7 @@ def test_dates_move_by_one_shift_per_patient_so_that_intervals_stay() -> None:
 
 def test_header_says_what_was_done() -> None:
     dataset = applied(a_dataset())
+    assert len(dataset.DeidentificationMethod) <= 64  # VR LO, PS3.5 6.2
     codes = [item.CodeValue for item in dataset.DeidentificationMethodCodeSequence]
     assert dataset.PatientIdentityRemoved == "YES"
     assert codes == ["113100", "113105", "113107"]

@@ -13,7 +13,7 @@ from models.embedder import OnnxImageEmbedder
 from models.picture_geometry import PictureGeometry
 from models.preprocessing import Preprocessing
 from models.similarity_map import map_on_picture, pair_contributions, place_vectors
-from models.similarity_picture import regions_png
+from models.similarity_picture import side_by_side_png, with_regions
 from tests.unit.models.radiographs import a_frame, a_radiograph
 from tests.unit.models.tiny_encoder import tiny_encoder
 
@@ -140,8 +140,7 @@ def test_regions_picture_colours_the_positive_part_only() -> None:
     heat[1, 2] = 3.0
     heat[0] = np.nan
 
-    with Image.open(BytesIO(regions_png(pixels, heat))) as image:
-        shown = np.asarray(image)
+    shown = with_regions(pixels, heat)
 
     assert shown.shape == (4, 6, 3)
     red, green, blue = (int(v) for v in shown[1, 2])
@@ -153,4 +152,23 @@ def test_regions_picture_colours_the_positive_part_only() -> None:
 
 def test_regions_picture_when_map_and_picture_differ_in_shape_is_refused() -> None:
     with pytest.raises(ValueError, match="one shape"):
-        regions_png(np.zeros((4, 6), dtype=np.float32), np.zeros((6, 4)))
+        with_regions(np.zeros((4, 6), dtype=np.float32), np.zeros((6, 4)))
+
+
+def test_two_pictures_side_by_side_fill_one_half_each_whatever_their_shapes() -> None:
+    upright = np.full((40, 20, 3), (250, 0, 0), dtype=np.uint8)
+    flat = np.full((10, 20, 3), (0, 0, 250), dtype=np.uint8)
+
+    with Image.open(BytesIO(side_by_side_png(upright, flat))) as image:
+        shown = np.asarray(image).astype(int)
+
+    assert shown.shape == (40, 80, 3)
+    reds, blues = shown[..., 0] > 200, shown[..., 2] > 200
+    assert (reds == _box((40, 80), slice(0, 40), slice(10, 30))).all()
+    assert (blues == _box((40, 80), slice(10, 30), slice(40, 80))).all()
+
+
+def _box(shape: tuple[int, int], rows: slice, columns: slice) -> np.ndarray:
+    found = np.zeros(shape, dtype=bool)
+    found[rows, columns] = True
+    return found
