@@ -25,6 +25,7 @@ from cds.adapters.storage import Storage, SystemClock
 from cds.domain.completeness import DEFAULT_STABLE_S, CompletenessRule
 from cds.domain.errors import CdsError, Reason
 from cds.domain.facts import Finding
+from cds.domain.identity import own_namespace
 from cds.domain.registration import EhrRegistration
 from cds.domain.secrecy import SecretText
 from cds.domain.time_limit import TimeLimit
@@ -225,7 +226,7 @@ def _ledger(
     scope = LedgerScope(
         options.collection or registration.name,
         registration.ehr_id,
-        registration.mrn_system or registration.pacs_issuer or "",
+        registration.mrn_system or registration.pacs_issuer or own_namespace(registration.ehr_id),
     )
     ledger = SqlArchiveLedger(storage.engine, storage.cipher, storage.keys, clock, scope)
     ledger.check_owner()

@@ -168,6 +168,12 @@ def _imaging(facts: ReadinessFacts) -> CheckLine:
             f"{evidence}; differing: {kinds}",
             "check --mrn-system and --pacs-issuer; if they are right, tell the PACS team",
         )
+    if facts.registration.mrn_system is None:
+        return failed(
+            name,
+            f"{evidence}; no identifier system is agreed for the PACS's Patient ID",
+            "add --mrn-system: without it another hospital's number may look like this patient's",
+        )
     is_whole = survey.n_with_study == survey.n_patients and survey.n_retrieved == survey.n_asked
     if not is_whole or not survey.n_asked:
         return failed(name, evidence, "ask the EHR and PACS teams for what was not found")

@@ -90,6 +90,12 @@ def test_report_when_no_patient_was_read_knows_nothing_of_the_record() -> None:
     assert {6, 7, 9, 10} <= unknown
 
 
+def test_line_6_when_no_identifier_system_is_agreed_fails() -> None:
+    found = line(6, survey=a_survey(), mrn_system=None, pacs_issuer=None)
+    assert found.verdict is Verdict.FAIL
+    assert "--mrn-system" in found.action
+
+
 @pytest.mark.parametrize(
     ("facts", "verdict", "part"),
     [
