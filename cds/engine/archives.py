@@ -20,6 +20,7 @@ from cds.adapters.fhir_search_records import SearchedRecords
 from cds.adapters.opt_outs import SqlLibrarianActs, SqlOptOuts
 from cds.adapters.pacs_archive import DicomwebArchive
 from cds.adapters.pacs_gate import PacsGate
+from cds.adapters.pacs_turns import turns_folder
 from cds.adapters.record_spool import RecordSpool
 from cds.adapters.storage import Storage, SystemClock
 from cds.domain.completeness import DEFAULT_STABLE_S, CompletenessRule
@@ -145,7 +146,12 @@ def open_archives(
     """
     clock = SystemClock()
     clients = EgressClients(development=settings.development, ca_file=settings.ca_file)
-    gate = PacsGate(registration.pacs_policy, time_zone=registration.time_zone, tell=tell)
+    gate = PacsGate(
+        registration.pacs_policy,
+        time_zone=registration.time_zone,
+        tell=tell,
+        folder=turns_folder(settings.state_dir, registration.default_pacs_url),
+    )
     ledger = _ledger(storage, registration, options, clock)
     with ExitStack() as stack:
         source, notes = _records(stack, settings, storage, clients, (registration, options))
