@@ -146,12 +146,7 @@ def open_archives(
     """
     clock = SystemClock()
     clients = EgressClients(development=settings.development, ca_file=settings.ca_file)
-    gate = PacsGate(
-        registration.pacs_policy,
-        time_zone=registration.time_zone,
-        tell=tell,
-        folder=turns_folder(settings.state_dir, registration.default_pacs_url),
-    )
+    gate = _gate(settings, registration, tell)
     ledger = _ledger(storage, registration, options, clock)
     with ExitStack() as stack:
         source, notes = _records(stack, settings, storage, clients, (registration, options))
@@ -207,6 +202,17 @@ def _records(
     spool = stack.enter_context(RecordSpool(settings.state_dir, storage.cipher, storage.keys))
     report = BulkExport(http, requests, group_id=options.group_id).into(spool)
     return ExportedRecords(spool, report, registration), report.problems
+
+
+def _gate(
+    settings: Settings, registration: EhrRegistration, tell: Callable[[str], None] | None
+) -> PacsGate:
+    return PacsGate(
+        registration.pacs_policy,
+        time_zone=registration.time_zone,
+        tell=tell,
+        folder=turns_folder(settings.state_dir, registration.default_pacs_url),
+    )
 
 
 def _requests(
