@@ -6,12 +6,14 @@ import os
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
+from pathlib import Path
 from typing import TypeVar
 
 from cds.adapters.circuit_breaker import CircuitBreaker
+from cds.adapters.pacs_turns import PacsTurns, turns_folder
 from cds.domain.errors import CdsError, Reason
 from cds.domain.pacs_policy import PacsPolicy
 from cds.domain.registration import EhrRegistration
@@ -61,33 +63,6 @@ class Pace:
     sleep: Callable[[float], None] = time.sleep
 
 
-@dataclass(slots=True)
-class _Turns:
-    """When the next request may start; one lock for all threads."""
-
-    policy: PacsPolicy
-    lock: threading.Lock = field(default_factory=threading.Lock)
-    next_request_s: float = 0.0
-    bytes_paid_at_s: float = 0.0
-    paused_until_s: float = 0.0
-
-    def reserve(self, now_s: float) -> float:
-        """Return how long to wait for a turn that is now the caller's."""
-        with self.lock:
-            turn_s = max(now_s, self.next_request_s, self.bytes_paid_at_s)
-            self.next_request_s = turn_s + 1.0 / self.policy.requests_per_s
-            return turn_s - now_s
-
-    def charge(self, n_bytes: int, now_s: float) -> None:
-        with self.lock:
-            cost_s = n_bytes / (self.policy.megabytes_per_s * 1e6)
-            self.bytes_paid_at_s = max(now_s, self.bytes_paid_at_s) + cost_s
-
-    def pause(self, seconds: float, now_s: float) -> None:
-        with self.lock:
-            self.paused_until_s = max(self.paused_until_s, now_s + seconds)
-
-
 class PacsGate:
     """Lets requests to one PACS pass under its policy. Safe to use from several threads.
 
@@ -105,6 +80,9 @@ class PacsGate:
         Clocks and sleep.
     tell
         Told once in a sentence when bulk work waits long; free of PHI.
+    folder
+        Where the processes of an installation share turns, bytes, places and `Retry-After` at this
+        PACS (`turns_folder`); None keeps them to this process. The breaker is each process's own.
 
     """
 
@@ -115,6 +93,7 @@ class PacsGate:
         time_zone: str = "UTC",
         pace: Pace | None = None,
         tell: Callable[[str], None] | None = None,
+        folder: Path | None = None,
     ) -> None:
         self.policy = policy
         self._pace = pace or Pace()
@@ -125,8 +104,8 @@ class PacsGate:
         )
         self.tell: Callable[[str], None] = tell or (lambda _sentence: None)
         self._time_zone = time_zone
-        self._turns = _Turns(policy)
-        self._parallel = threading.BoundedSemaphore(policy.max_parallel)
+        clock = self._pace.monotonic if folder is None else self._wall_s
+        self._turns = PacsTurns(policy, clock, self._pace.sleep, folder)
         self._has_answered = False
         self._told = ""
 
@@ -161,7 +140,7 @@ class PacsGate:
         while True:
             self._wait_until_admitted(work)
             try:
-                return self._sent(request)
+                return self._sent(request, work)
             except CdsError as error:
                 n_attempts += 1
                 if work is Work.PROMPT or not _may_pass(error):
@@ -174,13 +153,13 @@ class PacsGate:
                     raise
                 self._back_off(error, n_attempts)
 
-    def _sent(self, request: Callable[[Meter], Answer]) -> Answer:
-        with self._parallel:
-            wait_s = self._turns.reserve(self._pace.monotonic())
+    def _sent(self, request: Callable[[Meter], Answer], work: Work) -> Answer:
+        with self._turns.under_way(is_prompt=work is Work.PROMPT):
+            wait_s = self._turns.reserve()
             if wait_s > 0:
                 self._pace.sleep(wait_s)
             try:
-                answer = request(self._charge)
+                answer = request(self._turns.charge)
             except CdsError as error:
                 self._note(error)
                 raise
@@ -188,8 +167,8 @@ class PacsGate:
         self.breaker.succeeded()
         return answer
 
-    def _charge(self, n_bytes: int) -> None:
-        self._turns.charge(n_bytes, self._pace.monotonic())
+    def _wall_s(self) -> float:
+        return self._pace.now().timestamp()
 
     def _note(self, error: CdsError) -> None:
         """Learn from a failure; an answer that refuses shows that the PACS lives."""
@@ -197,10 +176,10 @@ class PacsGate:
             return  # the PACS was not asked, so nothing was learnt
         n_read_bytes = error.facts.get("n_read_bytes")
         if isinstance(n_read_bytes, int):
-            self._charge(n_read_bytes)  # before the rest was refused
+            self._turns.charge(n_read_bytes)  # before the rest was refused
         asked_s = error.facts.get("retry_after_s")
         if isinstance(asked_s, int | float):
-            self._turns.pause(float(asked_s), self._pace.monotonic())
+            self._turns.pause(float(asked_s))
         elif _may_pass(error):
             self.breaker.failed()
         else:
@@ -220,7 +199,7 @@ class PacsGate:
     def _wait_s(self, work: Work) -> float:
         if work is Work.BULK and (pause_s := self._bulk_pause_s()) > 0:
             return pause_s
-        asked_s = self._turns.paused_until_s - self._pace.monotonic()
+        asked_s = self._turns.paused_for_s()
         if asked_s > 0:
             if work is Work.PROMPT or asked_s > self.policy.max_retry_after_s:
                 raise _left_alone("The PACS has asked to be left alone for a time.", asked_s)
@@ -257,11 +236,14 @@ class PacsGates:
     ----------
     pace
         Clocks and sleep.
+    state_dir
+        Of the installation, whose processes share each PACS's limits; None keeps them apart.
 
     """
 
-    def __init__(self, *, pace: Pace | None = None) -> None:
+    def __init__(self, *, pace: Pace | None = None, state_dir: Path | None = None) -> None:
         self._pace = pace
+        self._state_dir = state_dir
         self._gates: dict[tuple[str | None, PacsPolicy, str], PacsGate] = {}
         self._lock = threading.Lock()
         self._owner_pid = os.getpid()
@@ -275,9 +257,19 @@ class PacsGates:
         with self._lock:
             gate = self._gates.get(key)
             if gate is None:
-                gate = PacsGate(policy, time_zone=registration.time_zone, pace=self._pace)
+                gate = PacsGate(
+                    policy,
+                    time_zone=registration.time_zone,
+                    pace=self._pace,
+                    folder=self._folder(registration),
+                )
                 self._gates[key] = gate
             return gate
+
+    def _folder(self, registration: EhrRegistration) -> Path | None:
+        if self._state_dir is None:
+            return None
+        return turns_folder(self._state_dir, registration.default_pacs_url)
 
 
 def _may_pass(error: CdsError) -> bool:

@@ -23,6 +23,12 @@ from cds.domain.registration import ApprovalRole, ReportMode, SigningAlgorithm, 
 from cds.domain.secrecy import SecretText
 from cds.settings import settings_from_environment
 
+NO_MRN_SYSTEM = (
+    "No --mrn-system is agreed: nothing says whose numbers the PACS keeps as Patient ID. A picture "
+    "is compared only if its birth date or study agrees as well; the readiness report fails on "
+    "line 6."
+)
+
 # Flag -> (field, metavar, help); each takes one value.
 _SINGLE = {
     "--name": ("name", "TEXT", "what people call this EHR"),
@@ -117,6 +123,8 @@ def run_add(arguments: argparse.Namespace) -> int:
     console = Console(soft_wrap=True, highlight=False)
     console.print(f"EHR {registration.ehr_id} is registered.\n")
     print_registration(console, registration, settings, storage.backend_keys)
+    if registration.mrn_system is None:
+        console.print(f"\n{NO_MRN_SYSTEM}", style="yellow")
     console.print(f"\nNext: precedent ehr check {registration.ehr_id}")
     storage.engine.dispose()
     return 0

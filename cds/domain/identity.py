@@ -29,7 +29,9 @@ def check_identity(
     """Compare what the picture says with the FHIR Patient and ImagingStudy (SAFETY R-ID-1).
 
     A field that one side lacks does not differ. The Patient ID or the birth date must be
-    comparable: otherwise nothing ties the picture to the patient.
+    comparable: otherwise nothing ties the picture to the patient. With no identifier system agreed
+    the Patient ID alone ties nothing, since another hospital may have given the same number to
+    somebody else: then the birth date or the Study UID must be comparable as well.
 
     Parameters
     ----------
@@ -60,6 +62,14 @@ def check_identity(
             "Tell the PACS team.",
             fields=",".join(differing),
         )
+    if registration.mrn_system is None and not compared.keys() & {"birth date", "study UID"}:
+        raise CdsError(
+            Reason.IDENTITY_MISMATCH,
+            "It could not be confirmed that the picture is of this patient: no identifier system "
+            "is agreed for its patient ID, and neither birth date nor study UID can be compared. "
+            "Tell the PACS team.",
+            fields="none",
+        )
     if not compared.keys() & {"patient ID", "birth date"}:
         raise CdsError(
             Reason.IDENTITY_MISMATCH,
@@ -67,6 +77,14 @@ def check_identity(
             "patient ID nor a birth date that can be compared. Tell the PACS team.",
             fields="none",
         )
+
+
+def own_namespace(ehr_id: str) -> str:
+    """Return the namespace of record numbers for which an EHR names no system.
+
+    Two hospitals' numbers are never one patient's because both lack a system.
+    """
+    return f"urn:precedent:ehr:{ehr_id}"
 
 
 def patient_id_value(demographics: Demographics, registration: EhrRegistration) -> str | None:

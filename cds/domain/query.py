@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cds.domain.case import AgeGroup, ViewGroup
+from cds.domain.identity import own_namespace
 from cds.domain.patient import ClinicalContext
 from cds.domain.picture_copy import GreyThumbnail
 from cds.domain.pixels import PixelFrame
@@ -143,14 +144,19 @@ class CaseQuery:
     keep_copies: bool = False
 
     def identifiers(self) -> frozenset[tuple[str, str]]:
-        """Return every (namespace, identifier) pair that names the query's own patient."""
+        """Return every (namespace, identifier) pair that names the query's own patient.
+
+        A number without a system is the EHR's own; it is named without a system as well, as cases
+        of earlier versions are.
+        """
         pairs = set(self.own_identifiers)
         if self.context is not None:
             pairs |= {(i.system or "", i.value) for i in self.context.demographics.identifiers}
         for frame in self.frames:
             if frame.identity.patient_id_value:
                 pairs.add((frame.identity.issuer or "", frame.identity.patient_id_value))
-        return frozenset(pairs)
+        own = own_namespace(self.ehr_id)
+        return frozenset(pairs | {(own, value) for namespace, value in pairs if not namespace})
 
     def study_instance_uids(self) -> frozenset[str]:
         """Return the Study Instance UIDs that name the query's own study."""

@@ -20,11 +20,13 @@ from cds.adapters.fhir_search_records import SearchedRecords
 from cds.adapters.opt_outs import SqlLibrarianActs, SqlOptOuts
 from cds.adapters.pacs_archive import DicomwebArchive
 from cds.adapters.pacs_gate import PacsGate
+from cds.adapters.pacs_turns import turns_folder
 from cds.adapters.record_spool import RecordSpool
 from cds.adapters.storage import Storage, SystemClock
 from cds.domain.completeness import DEFAULT_STABLE_S, CompletenessRule
 from cds.domain.errors import CdsError, Reason
 from cds.domain.facts import Finding
+from cds.domain.identity import own_namespace
 from cds.domain.registration import EhrRegistration
 from cds.domain.secrecy import SecretText
 from cds.domain.time_limit import TimeLimit
@@ -144,7 +146,7 @@ def open_archives(
     """
     clock = SystemClock()
     clients = EgressClients(development=settings.development, ca_file=settings.ca_file)
-    gate = PacsGate(registration.pacs_policy, time_zone=registration.time_zone, tell=tell)
+    gate = _gate(settings, registration, tell)
     ledger = _ledger(storage, registration, options, clock)
     with ExitStack() as stack:
         source, notes = _records(stack, settings, storage, clients, (registration, options))
@@ -202,6 +204,17 @@ def _records(
     return ExportedRecords(spool, report, registration), report.problems
 
 
+def _gate(
+    settings: Settings, registration: EhrRegistration, tell: Callable[[str], None] | None
+) -> PacsGate:
+    return PacsGate(
+        registration.pacs_policy,
+        time_zone=registration.time_zone,
+        tell=tell,
+        folder=turns_folder(settings.state_dir, registration.default_pacs_url),
+    )
+
+
 def _requests(
     storage: Storage, clients: EgressClients, registration: EhrRegistration
 ) -> ArchiveRequests:
@@ -225,7 +238,7 @@ def _ledger(
     scope = LedgerScope(
         options.collection or registration.name,
         registration.ehr_id,
-        registration.mrn_system or registration.pacs_issuer or "",
+        registration.mrn_system or registration.pacs_issuer or own_namespace(registration.ehr_id),
     )
     ledger = SqlArchiveLedger(storage.engine, storage.cipher, storage.keys, clock, scope)
     ledger.check_owner()

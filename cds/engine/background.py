@@ -228,7 +228,9 @@ def open_background(
         queue=HueyJobQueue(ledger, messages, clock),
         lives=SqlResultLives(storage.engine, storage.cipher, storage.keys, clock),
         memory=SqlArrivalMemory(storage.engine, storage.keys, clock),
-        inventories=DicomwebInventories(PoliteClients.like(clients, gates or PacsGates())),
+        inventories=DicomwebInventories(
+            PoliteClients.like(clients, gates or PacsGates(state_dir=settings.state_dir))
+        ),
         lookup=FhirLookup(clients),
         tokens=tokens,
     )

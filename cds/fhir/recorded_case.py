@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from cds.domain.errors import CdsError, Reason
 from cds.domain.film import FilmFacts, film_facts
-from cds.domain.identity import check_identity, patient_id_value
+from cds.domain.identity import check_identity, own_namespace, patient_id_value
 from cds.domain.patient import Demographics
 from cds.domain.patient_course import AfterFilm, PatientCourse, after_film, latest
 from cds.domain.recorded_case import RecordedCase, ReportReader, no_report_findings
@@ -234,4 +234,5 @@ def _namespace(
     if registration.mrn_system is not None:
         return registration.mrn_system, number
     systems = [i.system for i in demographics.identifiers if i.value.strip() == number and i.system]
-    return (systems[0] if systems else archived.issuer or ""), number
+    named = systems[0] if systems else archived.issuer
+    return named or own_namespace(registration.ehr_id), number

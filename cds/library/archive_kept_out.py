@@ -7,6 +7,7 @@ from pathlib import Path
 
 from cds.domain.archive import ArchivedStudy
 from cds.domain.errors import CdsError, Reason
+from cds.domain.identity import own_namespace
 from cds.domain.recorded_case import RecordedCase
 from cds.domain.registration import EhrRegistration
 from cds.library.archive_ports import OptOuts
@@ -109,11 +110,16 @@ class KeptOut:
     def _of_record(self, recorded: RecordedCase) -> set[str]:
         pairs = {(i.system or "", i.value) for i in recorded.demographics.identifiers}
         pairs.add((recorded.patient_namespace, recorded.patient_value))
+        own = own_namespace(self._registration.ehr_id)
+        pairs |= {(own, value) for namespace, value in pairs if not namespace}
         return {self._keys.patient_key(*pair) for pair in pairs}
 
     def _own_namespaces(self) -> set[str]:
         registration = self._registration
-        return {registration.mrn_system or "", registration.pacs_issuer or ""}
+        named = {registration.mrn_system or "", registration.pacs_issuer or ""}
+        if registration.mrn_system is None:
+            named.add(own_namespace(registration.ehr_id))
+        return named
 
 
 def read_opt_out_list(path: Path) -> tuple[tuple[str | None, str], ...]:

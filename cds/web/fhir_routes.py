@@ -11,6 +11,7 @@ from flask import Blueprint, Flask, Response, request
 from cds.domain.errors import CdsError, Reason
 from cds.domain.registration import ReportMode
 from cds.domain.report import CaseReport
+from cds.domain.time_limit import TimeLimit
 from cds.fhir.bundle import search_bundle
 from cds.fhir.diagnostic_report import diagnostic_report_from_report, report_id_of
 from cds.ports import AuditEvent
@@ -20,6 +21,7 @@ from cds.web.engine_surface import current_engine
 from cds.web.errors import HttpRefusalError
 from cds.web.fhir_access import current_right, fhir_token
 from cds.web.fhir_search import ReportSearch
+from cds.web.report_page import ReportPage, checked_page
 from cds.web.report_resources import resource_of
 from cds.web.smart_document import smart_document
 from cds.web.software import software_version
@@ -30,7 +32,7 @@ JSON_TYPES = frozenset(
     {"application/fhir+json", "application/json", "application/json+fhir", "json", "text/json"}
 )
 FORM = "application/x-www-form-urlencoded"
-LOOKED_AT_NOW = 5  # answers of one search that are looked at before they are served
+SEARCH_LOOKS_S = 10.0  # looks of one search begin within it; what is left is the next page's
 _NOT_THERE = "There is no such resource that this token may read."
 
 fhir = Blueprint("fhir", __name__)
@@ -132,24 +134,32 @@ def _search(parameters: dict[str, tuple[str, ...]]) -> Response:
     )
     if right.patient_id is not None and right.patient_id != search.patient_id:
         raise CdsError(Reason.NOT_AUTHORIZED, "The access token is for another patient.")
+    background = current_engine().background
     reports = current_engine().results.by_patient(registration.ehr_id, search.patient_id)
-    reports = _looked_at(reports)
-    rendered = ((one, diagnostic_report_from_report(one, registration)) for one in reports)
-    matching = [(one, resource) for one, resource in rendered if search.matches(resource)]
+    page = checked_page(
+        search,
+        reports,
+        look=background.looked_at,
+        render=lambda report: diagnostic_report_from_report(report, registration),
+        deadline=TimeLimit(SEARCH_LOOKS_S),
+    )
+    for report in reports:
+        if report.report_id not in page.looked_at:
+            background.recheck(report)
     _record("report.searched", None, search.patient_id)
-    for report, _ in matching[search.offset : search.offset + search.count]:
+    for report, _ in page.entries:
         _note_view(report)
-    return fhir_response(_page(search, [resource for _, resource in matching]))
+    return fhir_response(_bundle(search, page))
 
 
-def _page(search: ReportSearch, matching: list[dict[str, Any]]) -> dict[str, Any]:
-    end = search.offset + search.count
-    has_more = search.count > 0 and end < len(matching)
+def _bundle(search: ReportSearch, page: ReportPage) -> dict[str, Any]:
+    end = search.offset + len(page.entries)
+    has_more = search.count > 0 and end < page.n_matching
     return search_bundle(
-        matching[search.offset : end],
+        [resource for _, resource in page.entries],
         base_url=_base_url(),
         self_url=_search_url(search, search.offset),
-        total=len(matching),
+        total=page.n_matching,
         next_url=_search_url(search, end) if has_more else None,
     )
 
@@ -165,15 +175,6 @@ def _visible_report(report_id: str) -> CaseReport:
     if report is None or right.patient_id not in {None, report.patient_id}:
         raise CdsError(Reason.NOT_FOUND, _NOT_THERE)
     return current_engine().background.looked_at(report)
-
-
-def _looked_at(reports: tuple[CaseReport, ...]) -> tuple[CaseReport, ...]:
-    """Look at the newest answers now, at the others later."""
-    background = current_engine().background
-    for report in reports[LOOKED_AT_NOW:]:
-        background.recheck(report)
-    newest = tuple(background.looked_at(report) for report in reports[:LOOKED_AT_NOW])
-    return newest + reports[LOOKED_AT_NOW:]
 
 
 def _check_served() -> None:

@@ -202,7 +202,9 @@ def _for_the_client(error: CdsError) -> CdsError:
 def _record_answer(engine: MachineEngine, call: HookCall, decision: SilenceDecision) -> None:
     held_back = f" held-back={decision.guarded_row}" if decision.guarded_row is not None else ""
     shown = "none" if decision.kind is None else decision.kind.value
-    _record(engine, call, "success", f"row={decision.row} card={shown}{held_back}")
+    took_ms = max(0, engine.settings.hook_deadline_ms - round(call.limit.remaining_s() * 1000))
+    detail = f"row={decision.row} card={shown}{held_back} ms={took_ms}"
+    _record(engine, call, "success", detail)
     log.info(
         "hook-answered",
         extra={

@@ -17,6 +17,25 @@ _FHIR_ID = re.compile(r"^[A-Za-z0-9\-.]{1,64}$")  # FHIR R4, datatype id
 _ACCESSION = re.compile(r"^[\x20-\x7e]{1,64}$")
 
 
+def bearer_of_hint(parameters: Mapping[str, Any]) -> str:
+    """Return which member of a token response names a study: the one that `hint_from_token` reads.
+
+    Examples
+    --------
+    >>> bearer_of_hint({"appContext": {"study": "1.2.3"}})
+    'app-context'
+    >>> bearer_of_hint({"fhirContext": [{"reference": "ImagingStudy/s4"}]})
+    'fhir-context'
+    >>> bearer_of_hint({"appContext": "<script>"})
+    'none'
+
+    """
+    if _from_app_context(parameters.get("appContext")) is not None:
+        return "app-context"
+    has_study = _from_fhir_context(parameters.get("fhirContext")) is not None
+    return "fhir-context" if has_study else "none"
+
+
 def hint_from_token(parameters: Mapping[str, Any]) -> StudyHint | None:
     """Return the study that a token response names, or None.
 

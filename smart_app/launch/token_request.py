@@ -17,7 +17,7 @@ from cds.domain.secrecy import SecretText
 from cds.ports import Deadline
 from smart_app.engine_port import Http
 from smart_app.launch.authorization import PendingLaunch
-from smart_app.launch.study_hints import hint_from_token
+from smart_app.launch.study_hints import bearer_of_hint, hint_from_token
 
 DEFAULT_TOKEN_LIFETIME_S = 900  # where the server does not say: short, since it is a guess
 MAX_TOKEN_LIFETIME_S = 8 * 3600  # a working day; no session lasts longer
@@ -35,6 +35,7 @@ class TokenAnswer:
     unverified_id_token: str
     needs_patient_banner: bool
     study_hint: StudyHint | None
+    hint_bearer: str = "none"
 
     def __repr__(self) -> str:
         return "TokenAnswer(<redacted>)"
@@ -126,6 +127,7 @@ def read_token_answer(body: bytes) -> TokenAnswer:
         unverified_id_token=id_token,
         needs_patient_banner=members.get("need_patient_banner") is not False,
         study_hint=hint_from_token(members),
+        hint_bearer=bearer_of_hint(members),
     )
 
 

@@ -100,7 +100,10 @@ def callback() -> Response:
         lifetime=timedelta(seconds=answer.expires_in_s),
     )
     patient_key = engine.keys.patient_key(registration.ehr_id, answer.patient_id)
-    _audit(registration.ehr_id, "login", "success", who=user.who, patient_key=patient_key)
+    told = f"study={answer.hint_bearer} {_frame()}"
+    _audit(
+        registration.ehr_id, "login", "success", who=user.who, patient_key=patient_key, detail=told
+    )
     response = _see_other(url_for("study.study", w=session.window))
     drop_cookie(response, launch_cookie(state, is_https=is_https()))
     name = session_cookie(session.window, is_https=is_https())
@@ -135,7 +138,8 @@ def _take_pending(state: str) -> tuple[EhrRegistration, PendingLaunch]:
         )
     pending = PendingLaunch.from_payload(record.payload)
     if secret is None or not compare_digest(hash_of(secret), pending.browser_hash):
-        _audit(registration.ehr_id, "launch.refused", Reason.NOT_AUTHENTICATED.value)
+        refusal = Reason.NOT_AUTHENTICATED.value
+        _audit(registration.ehr_id, "launch.refused", refusal, detail=_frame())
         raise CdsError(
             Reason.NOT_AUTHENTICATED,
             "This sign-in was started in another browser window, or the browser refused the "
@@ -204,6 +208,14 @@ def _redirect_uri() -> str:
     return app_engine().settings.public_url.rstrip("/") + "/callback"
 
 
+def _frame() -> str:
+    """Return whether the browser says that this page opens in a frame (Sec-Fetch-Dest)."""
+    place = request.headers.get("Sec-Fetch-Dest")
+    if place is None:
+        return "frame=unknown"
+    return "frame=yes" if place in {"iframe", "frame"} else "frame=no"
+
+
 def _see_other(url: str) -> Response:
     return Response(status=303, headers={"Location": url, "Cache-Control": "no-store"})
 
@@ -236,7 +248,7 @@ def _audit(
     *,
     who: str | None = None,
     patient_key: str | None = None,
+    detail: str | None = None,
 ) -> None:
-    app_engine().audit.record(
-        AuditEvent(ehr_id=ehr_id, action=action, outcome=outcome, who=who, patient_key=patient_key)
-    )
+    event = AuditEvent(ehr_id, action, outcome, who=who, patient_key=patient_key, detail=detail)
+    app_engine().audit.record(event)

@@ -112,6 +112,14 @@ def test_id_that_is_no_fhir_id_is_not_queued(door: MachineDoor, imaging_study_id
     assert door.engine.background.told.told == []
 
 
+def test_health_of_jobs_tells_totals_of_the_installation_and_nothing_else(door) -> None:
+    body = door.http.get("/health/jobs").get_json()
+    totals = {"waiting", "running", "dead_letters", "oldest_waiting_s", "last_heartbeat_s"}
+    assert set(body) == {"status", "sentence", *totals}
+    filtered = door.http.get(f"/health/jobs?ehr_id={EHR_ID}&patient=p4").get_json()
+    assert filtered == body
+
+
 def test_health_of_jobs_says_how_long_the_queue_is_and_when_nobody_works(door) -> None:
     door.engine.background.queue = QueueCounts(3, 1, 2, door.clock.now(), door.clock.now())
     body = door.http.get("/health/jobs").get_json()

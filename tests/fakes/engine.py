@@ -15,7 +15,7 @@ from cds.domain.report import CaseReport
 from cds.domain.secrecy import SecretText
 from cds.domain.source_attributes import SourceAttributeCard
 from cds.domain.study import StudyRef
-from cds.domain.withdrawal import Withdrawal
+from cds.domain.withdrawal import Withdrawal, WithdrawalReason
 from cds.ports import Deadline, FhirAccess
 from cds.settings import Settings
 from tests.fakes.clock import FixedClock
@@ -125,6 +125,7 @@ class FakeBackground:
     withdrawal: Withdrawal | None = None
     refusal: CdsError | None = None
     looked: list[str] = field(default_factory=list)
+    moved: set[str] = field(default_factory=set)
 
     def notices(self) -> FakeArrivalNotices:
         return self.told
@@ -133,7 +134,10 @@ class FakeBackground:
         self.looked.append(report.report_id)
         if self.refusal is not None:
             raise self.refusal
-        return replace(report, withdrawn=report.withdrawn or self.withdrawal)
+        withdrawal = self.withdrawal
+        if report.report_id in self.moved:
+            withdrawal = Withdrawal(WithdrawalReason.MOVED, report.created_at)
+        return replace(report, withdrawn=report.withdrawn or withdrawal)
 
     def recheck(self, report: CaseReport) -> None:
         self.looked.append(f"later {report.report_id}")

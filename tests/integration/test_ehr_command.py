@@ -112,6 +112,15 @@ def test_ehr_when_added_from_a_file_is_kept(state: Path, tmp_path: Path) -> None
     assert found.client_secret is not None
 
 
+def test_ehr_when_added_without_an_identifier_system_says_what_follows(
+    state: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["ehr", "add", "a", *BASE, *FHIR]) == 0
+    assert "No --mrn-system is agreed" in capsys.readouterr().out
+    assert main(["ehr", "add", "a", "--mrn-system", "urn:oid:2.999.1", "--replace"]) == 0
+    assert "No --mrn-system" not in capsys.readouterr().out
+
+
 def test_secrets_when_asked_for_come_from_the_terminal(
     state: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

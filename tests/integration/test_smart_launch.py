@@ -417,6 +417,21 @@ def test_launches_are_audited_without_patient_identity(
     assert "p4" not in {e.patient_key for e in engine.audit.events}
 
 
+def test_launch_is_audited_with_what_named_the_study_and_whether_in_a_frame(
+    client: FlaskClient, server: SmartServer, engine: FakeLaunchEngine
+) -> None:
+    server.token_members["appContext"] = '{"study": "1.2.840.1"}'
+    client.environ_base["HTTP_SEC_FETCH_DEST"] = "iframe"
+    launched(client, server)
+    server.token_members.pop("appContext")
+    client.environ_base["HTTP_SEC_FETCH_DEST"] = "document"
+    launched(client, server)
+    assert [event.detail for event in engine.audit.events] == [
+        "study=app-context frame=yes",
+        "study=none frame=no",
+    ]
+
+
 def test_what_a_user_was_shown_is_audited_under_the_patients_one_key(
     client: FlaskClient, server: SmartServer, engine: FakeLaunchEngine
 ) -> None:

@@ -352,6 +352,42 @@ def test_search_when_done_lists_this_patients_reports(door: FhirDoor) -> None:
     assert validated(bundle)
 
 
+def several_answers(door: FhirDoor, n: int) -> list[str]:
+    """Keep `n` answers about a third patient; returns their ids, newest first."""
+    ids = [f"00000000-0000-4000-8000-{number:012}" for number in range(n)]
+    for number, report_id in enumerate(ids):
+        made_at = NOW - timedelta(days=1 + number)
+        report = a_case_report(report_id=report_id, patient_id="p6", created_at=made_at)
+        door.engine.results.save(report, requested_by="hook")
+    return ids
+
+
+def statuses(bundle: dict[str, Any]) -> dict[str, str]:
+    entries = bundle.get("entry", [])
+    return {entry["resource"]["id"]: entry["resource"]["status"] for entry in entries}
+
+
+def test_search_when_an_old_answers_study_was_moved_serves_it_as_an_error(door: FhirDoor) -> None:
+    ids = several_answers(door, 9)
+    door.engine.background.moved = {ids[7]}
+    bundle = door.get(f"{SEARCH}?patient=p6", token=SYSTEM_TOKEN).get_json()
+    assert [key for key, status in statuses(bundle).items() if status != "preliminary"] == [ids[7]]
+    assert door.engine.background.looked == ids
+
+
+def test_search_when_a_look_withdraws_an_answer_fills_the_page_with_the_next(
+    door: FhirDoor,
+) -> None:
+    ids = several_answers(door, 9)
+    door.engine.background.moved = {ids[1]}
+    path = f"{SEARCH}?patient=p6&status=preliminary&_count=3"
+    bundle = door.get(path, token=SYSTEM_TOKEN).get_json()
+    assert list(statuses(bundle)) == [ids[0], ids[2], ids[3]]
+    assert bundle["total"] == 8
+    later = [f"later {report_id}" for report_id in ids[4:]]
+    assert door.engine.background.looked == ids[:4] + later
+
+
 @pytest.mark.requirement("FHIR-SEARCH-EMPTY")
 def test_search_when_nothing_matches_is_200_without_entry(door: FhirDoor) -> None:
     response = door.get(f"{SEARCH}?patient=nobody", token=USER_TOKEN)

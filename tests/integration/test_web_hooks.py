@@ -1,5 +1,6 @@
 """A hook call through the application: answers, silences, refusals, memory and time."""
 
+import re
 import threading
 from datetime import timedelta
 from typing import Any
@@ -178,7 +179,8 @@ def test_call_when_silent_analyses_stores_and_shows_nothing() -> None:
     assert door.cards() == []
     assert door.silence_rows == [14]
     assert len(door.engine.asked) == 1
-    assert door.engine.audit.events[-1].detail == "row=14 card=none held-back=7"
+    detail = door.engine.audit.events[-1].detail or ""
+    assert re.fullmatch(r"row=14 card=none held-back=7 ms=\d+", detail)
 
 
 def test_call_when_pending_and_fresh_says_so_once(door: MachineDoor) -> None:
@@ -298,7 +300,7 @@ def test_call_when_answered_is_audited_by_keys_only(door: MachineDoor) -> None:
     (event,) = door.engine.audit.events
     assert (event.action, event.outcome) == ("hook.answered", "success")
     assert event.entity == body["hookInstance"]
-    assert event.detail == "row=7 card=ready"
+    assert re.fullmatch(r"row=7 card=ready ms=\d+", event.detail or "")
     assert "dr-1" not in repr(event)
     assert event.patient_key
     assert event.patient_key != "p4"

@@ -18,7 +18,7 @@ from cds.domain.time_limit import TimeLimit
 from cds.fhir.imaging_study import dicomweb_address, is_ignored, study_from_imaging_study
 from cds.fhir.patient import demographics_from_patient
 from cds.fhir.record_queries import IMAGING_STUDIES, OBSERVATIONS, SERVICE_REQUESTS, RecordQuery
-from cds.fhir.shapes import subject_id, text
+from cds.fhir.shapes import codings, subject_id, text
 from cds.fhir.site_shares import LabShares, written_offsets
 from cds.ports import FhirAccess
 
@@ -62,6 +62,7 @@ class RecordSurvey:
     n_retrieved: int = 0
     n_identity_equal: int = 0
     n_orders: int = 0
+    n_orders_coded: int = 0
     unread: Counter[str] = field(default_factory=Counter)
     refused: Counter[str] = field(default_factory=Counter)
     differing: Counter[str] = field(default_factory=Counter)
@@ -130,7 +131,11 @@ class Surveyor:
         observations = self._part(requests, OBSERVATIONS, patient_id).matches
         self._found.labs.add(observations)
         self._found.offsets.update(written_offsets(observations))
-        self._found.n_orders += len(self._part(requests, SERVICE_REQUESTS, patient_id).matches)
+        orders = self._part(requests, SERVICE_REQUESTS, patient_id).matches
+        self._found.n_orders += len(orders)
+        self._found.n_orders_coded += sum(
+            any(c.get("system") for c in codings(order.get("code"))) for order in orders
+        )
 
     def _part(self, requests: FhirRequests, query: RecordQuery, patient_id: str) -> Found:
         try:

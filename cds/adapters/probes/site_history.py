@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -12,7 +14,10 @@ from sqlalchemy.orm import Session
 from cds.adapters.sql.door_models import AuditEventRow, HookCall
 from cds.adapters.sql.models import CaseFindingRow, LibraryCaseRow
 
-HOOK_REFUSED = "hook.refused"
+HOOK_ANSWERED, HOOK_REFUSED = "hook.answered", "hook.refused"
+LOGIN, LAUNCH_REFUSED = "login", "launch.refused"
+N_NEWEST = 200  # events of each kind that are looked at: what holds now, not in an older release
+_MS = re.compile(r"\bms=(\d{1,7})\b")
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +35,12 @@ class SiteHistory:
         Distinct past patients that an answer for this EHR may count.
     n_patients_by_diagnosis
         Display -> distinct patients, most first.
+    hook_ms
+        How long the newest answers took inside, from the JWT's check to the cards; ms.
+    launches
+        What the newest sign-ins say -> how many: ``study=app-context``, ``study=fhir-context``,
+        ``study=none``; ``frame=yes`` among them, and ``refused frame=yes`` where the browser kept
+        the cookie back in a frame.
 
     """
 
@@ -38,6 +49,8 @@ class SiteHistory:
     n_patients: int = 0
     n_patients_by_diagnosis: Mapping[str, int] | None = None
     n_hook_refusals: Mapping[str, int] = field(default_factory=dict)
+    hook_ms: tuple[int, ...] = ()
+    launches: Mapping[str, int] = field(default_factory=dict)
 
 
 def site_history(engine: Engine, ehr_id: str) -> SiteHistory:
@@ -63,4 +76,26 @@ def site_history(engine: Engine, ehr_id: str) -> SiteHistory:
         total = session.scalar(select(n_patients).where(is_eligible))
         diagnoses = {str(name): int(n) for name, n in session.execute(by_diagnosis)}
         refused = {str(reason): int(n) for reason, n in session.execute(refusals)}
-    return SiteHistory(int(n_calls), last, int(total or 0), diagnoses, refused)
+        answered = _newest_details(session, ehr_id, HOOK_ANSWERED)
+        signed_in = _newest_details(session, ehr_id, LOGIN)
+        turned_away = _newest_details(session, ehr_id, LAUNCH_REFUSED)
+    launches = Counter(part for detail in signed_in for part in detail.split())
+    launches.update(f"refused {part}" for detail in turned_away for part in detail.split())
+    hook_ms = tuple(int(found[1]) for detail in answered if (found := _MS.search(detail)))
+    return SiteHistory(
+        int(n_calls), last, int(total or 0), diagnoses, refused, hook_ms, dict(launches)
+    )
+
+
+def _newest_details(session: Session, ehr_id: str, action: str) -> list[str]:
+    query = (
+        select(AuditEventRow.detail)
+        .where(
+            AuditEventRow.ehr_id == ehr_id,
+            AuditEventRow.action == action,
+            AuditEventRow.detail.is_not(None),
+        )
+        .order_by(AuditEventRow.audit_id.desc())
+        .limit(N_NEWEST)
+    )
+    return [detail for detail in session.scalars(query) if detail]

@@ -91,6 +91,60 @@ def test_report_when_no_patient_was_read_knows_nothing_of_the_record() -> None:
 
 
 @pytest.mark.parametrize(
+    ("number", "history", "verdict", "part"),
+    [
+        pytest.param(2, {}, Verdict.UNKNOWN, "0 timed calls", id="hook-not-timed"),
+        pytest.param(2, {"hook_ms": (90,) * 9}, Verdict.UNKNOWN, "9 timed", id="hook-too-few"),
+        pytest.param(
+            2, {"hook_ms": (90,) * 19 + (900,)}, Verdict.PASS, "95 of 100 up to 90 ms", id="hook"
+        ),
+        pytest.param(
+            2, {"hook_ms": (90,) * 18 + (900,) * 2}, Verdict.FAIL, "up to 900 ms", id="hook-slow"
+        ),
+        pytest.param(4, {}, Verdict.UNKNOWN, "no launch", id="no-launch"),
+        pytest.param(
+            4,
+            {"launches": {"study=none": 3, "study=fhir-context": 1}},
+            Verdict.UNKNOWN,
+            "of the last 4 launches 0 brought appContext, 1 fhirContext",
+            id="launch-without-app-context",
+        ),
+        pytest.param(
+            4, {"launches": {"study=app-context": 1}}, Verdict.PASS, "1 brought", id="app-context"
+        ),
+        pytest.param(5, {"launches": {"frame=no": 5}}, Verdict.UNKNOWN, "no sign-in", id="window"),
+        pytest.param(5, {"launches": {"frame=yes": 2}}, Verdict.PASS, "2 sign-ins", id="frame"),
+        pytest.param(
+            5,
+            {"launches": {"frame=yes": 1, "refused frame=yes": 2}},
+            Verdict.FAIL,
+            "2 lost it",
+            id="cookie-lost",
+        ),
+    ],
+)
+def test_lines_of_calls_and_launches_say_what_was_seen(
+    number: int, history: dict[str, Any], verdict: Verdict, part: str
+) -> None:
+    found = line(number, history=SiteHistory(7, NOW, 100, {"Pneumonia": 40}, **history))
+    assert found.verdict is verdict
+    assert part in found.evidence
+    assert bool(found.action) is (verdict is not Verdict.PASS)
+
+
+def test_lines_8_and_11_stay_unknown_with_the_reason() -> None:
+    orders, actions = (line(number, survey=a_survey(n_orders=4)) for number in (8, 11))
+    assert (orders.verdict, actions.verdict) == (Verdict.UNKNOWN, Verdict.UNKNOWN)
+    assert "0 with a code; this version keeps no catalogue" in orders.evidence
+
+
+def test_line_6_when_no_identifier_system_is_agreed_fails() -> None:
+    found = line(6, survey=a_survey(), mrn_system=None, pacs_issuer=None)
+    assert found.verdict is Verdict.FAIL
+    assert "--mrn-system" in found.action
+
+
+@pytest.mark.parametrize(
     ("facts", "verdict", "part"),
     [
         pytest.param({"cds_clients": ()}, Verdict.FAIL, "no CDS client", id="no-client"),

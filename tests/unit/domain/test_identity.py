@@ -118,6 +118,25 @@ def test_any_identifier_counts_when_no_system_is_agreed() -> None:
 
 
 @pytest.mark.parametrize(
+    ("picture", "patient"),
+    [
+        pytest.param(replace(PICTURE, birth_on=None), PATIENT, id="picture-without-birth-date"),
+        pytest.param(PICTURE, replace(PATIENT, birth_on=None), id="record-without-birth-date"),
+    ],
+)
+def test_number_alone_ties_nothing_when_no_system_is_agreed(
+    picture: PictureIdentity, patient: Demographics
+) -> None:
+    check_identity(picture, patient, None, REGISTRATION)
+    registration = replace(REGISTRATION, mrn_system=None, pacs_issuer=None)
+    check_identity(picture, patient, STUDY, registration)
+    with pytest.raises(CdsError, match="no identifier system is agreed") as caught:
+        check_identity(picture, patient, StudyRef(accession_number="A-1"), registration)
+    assert caught.value.reason is Reason.IDENTITY_MISMATCH
+    assert "P100" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
     ("patient", "expected"),
     [(PATIENT, "P100"), (replace(PATIENT, identifiers=()), None)],
     ids=["first-of-the-system", "none"],

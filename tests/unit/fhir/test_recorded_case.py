@@ -364,6 +364,27 @@ def test_study_that_the_record_does_not_list_is_joined_by_the_patients_number() 
     assert outcomes(case)["length-of-stay", None] == 8.5  # the stay that was going on then
 
 
+def test_number_without_a_system_names_different_patients_in_two_hospitals() -> None:
+    record = the_record()
+    patient = next(r for r in record if r["resourceType"] == "Patient")
+    for identifier in patient["identifier"]:
+        identifier.pop("system", None)
+    study = replace(an_archived_study(), issuer=None)
+    named = {
+        ehr_id: case_of(
+            *record,
+            study=study,
+            registration=a_registration(ehr_id=ehr_id, mrn_system=None, pacs_issuer=None),
+        )
+        for ehr_id in ("a", "b")
+    }
+    assert {case.patient_value for case in named.values()} == {"P100"}
+    assert {ehr_id: case.patient_namespace for ehr_id, case in named.items()} == {
+        "a": "urn:precedent:ehr:a",
+        "b": "urn:precedent:ehr:b",
+    }
+
+
 def _accession(number: str) -> Resource:
     system = "http://terminology.hl7.org/CodeSystem/v2-0203"
     return {"type": {"coding": [{"system": system, "code": "ACSN"}]}, "value": number}
