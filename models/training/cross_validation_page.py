@@ -145,7 +145,11 @@ def figures(results: Results) -> dict[str, Any]:
 
 def tables(found: dict[str, Any]) -> str:
     """Return the figures as Markdown."""
-    lines = []
+    n_trainings = found["n_trainings"]
+    lines = [
+        f"{n_trainings} encoder{'s were' if n_trainings > 1 else ' was'} trained and measured.",
+        "",
+    ]
     for library in LIBRARIES:
         lines += [f"**Library = {library}**", "", *_HEAD]
         for title, by_library in found["within source"].items():
