@@ -17,6 +17,8 @@ LARGE_ALLOWED = ("models/*/model.onnx",)
 """The shipped encoders are the one exception; fnmatch's * also crosses folders."""
 PRIVATE_KEY = re.compile(rb"-----BEGIN [A-Z ]*PRIVATE KEY-----")
 CONFLICT = re.compile(rb"^(<{7}|>{7}) ", re.MULTILINE)
+# A graph may begin with names alone.
+BINARY_SUFFIX = ".onnx"
 
 
 def tracked() -> list[str]:
@@ -31,7 +33,7 @@ def complaints(name: str, content: bytes) -> Iterator[str]:
     is_exempt = any(fnmatch.fnmatch(name, pattern) for pattern in LARGE_ALLOWED)
     if len(content) > MAX_BYTES and not is_exempt:
         yield f"{name}: {len(content):,} bytes, more than {MAX_BYTES:,}"
-    if b"\0" in content[:8192]:
+    if b"\0" in content[:8192] or name.endswith(BINARY_SUFFIX):
         return
     if PRIVATE_KEY.search(content):
         yield f"{name}: holds a private key"
