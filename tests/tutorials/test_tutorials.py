@@ -98,6 +98,22 @@ def test_reading_a_report_when_run_finds_the_planted_shortcut(tmp_path: Path) ->
     assert n_plots(executed) >= 3
 
 
+def test_adapting_when_run_gains_from_labels_that_mean_something_only(tmp_path: Path) -> None:
+    executed = tmp_path / "executed.ipynb"
+    done = run(TUTORIALS / "adapt-to-your-site.ipynb", executed)
+    assert done.returncode == 0, done.stderr[-2000:]
+    text = printed(executed)
+    gain = re.search(r"P@5 .* gain \+0\.\d+ \(\+(0\.\d+) to", text)
+    assert gain
+    assert float(gain[1]) > 0.0
+    assert "fitted on 120 patients" in text
+    shares = dict(re.findall(r"^(before|after): .* compared, (\d\.\d+) of", text, re.MULTILINE))
+    assert float(shares["after"]) > float(shares["before"])
+    assert "No candidate is shown to be better than the encoder's own vectors." in text
+    assert "\x1b[" not in text
+    assert n_plots(executed) == 1
+
+
 def test_chest_or_abdomen_when_there_are_no_pictures_says_where_to_get_them(
     tmp_path: Path,
 ) -> None:
