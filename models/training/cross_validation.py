@@ -12,9 +12,10 @@ from __future__ import annotations
 import argparse
 import json
 import multiprocessing
+import os
 import sys
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
@@ -172,7 +173,7 @@ def train_fold(fold: Fold) -> None:
         training_set_of(members, pictures.squares[chosen], TASKS, fold.recipe),
         preprocessing,
         fold.recipe.changed({"seed": 100 * fold.seed + fold.number}),
-        _nothing_to_report,
+        _stop_when_alone(os.getppid()),
         fold.out / f"{fold.name}.checkpoint.npz",
     )
     # Pictures that nothing is trained on are embedded by the encoders of the first seed only.
@@ -184,9 +185,18 @@ def train_fold(fold: Fold) -> None:
     beside.replace(fold.vectors)
 
 
-def _nothing_to_report(epoch: int, loss: float, encoder: RetrievalEncoder) -> None:
-    """Look at no figure: an early stop on the held-out fold would be a leak."""
-    del epoch, loss, encoder
+def _stop_when_alone(parent: int) -> Callable[[int, float, RetrievalEncoder], None]:
+    """Return what is called after each epoch: it looks at no figure, which would be a leak.
+
+    It ends a process whose parent was killed; its checkpoint is kept.
+    """
+
+    def after_epoch(epoch: int, loss: float, encoder: RetrievalEncoder) -> None:
+        del epoch, loss, encoder
+        if os.getppid() != parent:
+            raise SystemExit("the cross-validation was stopped")
+
+    return after_epoch
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,13 @@ import pytest
 
 from models.preprocessing import Preprocessing
 from models.training.comparison import TASKS
-from models.training.cross_validation import PICTURES_FILE, START, Fold, train_fold
+from models.training.cross_validation import (
+    PICTURES_FILE,
+    START,
+    Fold,
+    _stop_when_alone,
+    train_fold,
+)
 from models.training.cross_validation_page import (
     MARKS,
     FoldVectors,
@@ -19,8 +26,10 @@ from models.training.cross_validation_page import (
     tables,
 )
 from models.training.fold_pictures import NO_FOLD, OPENI_VARIANTS, FoldPictures
+from models.training.mobilenet import RetrievalEncoder
 from models.training.recipe import Recipe
 from models.training.rows import KERMANY, NIH, grey_squares, permissive_rows
+from tests.train.tiny_run import a_network
 
 N_PATIENTS = 60
 UNTRAINED = ("brain_mri", "chest_ct_cancer", "covid_ct", *OPENI_VARIANTS)
@@ -162,3 +171,12 @@ def test_encoder_of_a_fold_is_trained_without_it_and_embeds_everything(
         assert np.isfinite(held["vectors"]).all()
         assert np.allclose(np.linalg.norm(held["vectors"], axis=1), 1.0, atol=1e-5)
         assert np.array_equal(held["folds"], pictures.folds(5, seed=0))
+
+
+def test_process_whose_parent_is_gone_stops_after_its_epoch() -> None:
+    encoder = RetrievalEncoder(a_network(), dimension=4)
+
+    _stop_when_alone(os.getppid())(1, 0.5, encoder)
+
+    with pytest.raises(SystemExit, match="stopped"):
+        _stop_when_alone(-1)(1, 0.5, encoder)
